@@ -1,0 +1,140 @@
+"""Every fact that can be raised, with its status and OCI code; and the one place that writes an error.
+
+The codes are the fourteen of the specification ("Error Codes"), and UNKNOWN for what is our fault.
+"""
+
+import json
+from collections.abc import Mapping
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from registry.api.ranges import InvalidContentRange, Unsatisfiable
+from registry.errors import (
+    ConditionInvalid,
+    Denied,
+    ManifestInvalid,
+    ManifestTooLarge,
+    NameInvalid,
+    RegistryError,
+    TagInvalid,
+    Unauthenticated,
+    Unsupported,
+)
+from storage import errors as store
+
+
+class RouteMissing(RegistryError):
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path[:200]!r} is no path of the distribution API, which begins with /v2/")
+
+
+class MethodUnknown(RegistryError):
+    def __init__(self, method: str, allowed: str) -> None:
+        super().__init__(f"{method[:20]} does not apply here, but {allowed} do")
+        self.allowed = allowed
+
+
+class PageInvalid(RegistryError):
+    """A listing's `n` or `last` that cannot be read."""
+
+
+class EncodingUnsupported(RegistryError):
+    def __init__(self, encoding: str) -> None:
+        super().__init__(f"Content-Encoding {encoding[:40]!r} is not undone here: send the bytes as they are")
+
+
+class LengthMismatch(RegistryError):
+    def __init__(self, announced: int, length: int) -> None:
+        super().__init__(f"Content-Range spans {announced} bytes, Content-Length says {length}")
+
+
+CLIENT_GONE = 499
+
+TABLE: Mapping[type[Exception], tuple[int, str]] = {
+    store.InvalidDigest: (400, "DIGEST_INVALID"),
+    store.BlobMissing: (404, "BLOB_UNKNOWN"),
+    store.BlobReferenced: (405, "UNSUPPORTED"),
+    store.ReferencesMissing: (400, "MANIFEST_BLOB_UNKNOWN"),
+    store.ManifestMissing: (404, "MANIFEST_UNKNOWN"),
+    store.RepositoryMissing: (404, "NAME_UNKNOWN"),
+    store.UploadMissing: (404, "BLOB_UPLOAD_UNKNOWN"),
+    store.UploadBusy: (409, "BLOB_UPLOAD_INVALID"),
+    store.UploadSealed: (409, "BLOB_UPLOAD_INVALID"),
+    store.WrongOffset: (416, "BLOB_UPLOAD_INVALID"),
+    store.WrongLength: (400, "SIZE_INVALID"),
+    store.DigestMismatch: (400, "DIGEST_INVALID"),
+    store.PreconditionFailed: (412, "DENIED"),
+    store.StoreFull: (507, "UNKNOWN"),
+    store.StoreDegraded: (503, "UNKNOWN"),
+    ConditionInvalid: (400, "UNSUPPORTED"),
+    Denied: (403, "DENIED"),
+    ManifestInvalid: (400, "MANIFEST_INVALID"),
+    ManifestTooLarge: (413, "MANIFEST_INVALID"),
+    NameInvalid: (400, "NAME_INVALID"),
+    TagInvalid: (400, "MANIFEST_INVALID"),
+    Unauthenticated: (401, "UNAUTHORIZED"),
+    Unsupported: (405, "UNSUPPORTED"),
+    InvalidContentRange: (416, "BLOB_UPLOAD_INVALID"),
+    Unsatisfiable: (416, "UNSUPPORTED"),
+    RouteMissing: (404, "UNSUPPORTED"),
+    MethodUnknown: (405, "UNSUPPORTED"),
+    PageInvalid: (400, "UNSUPPORTED"),
+    EncodingUnsupported: (415, "UNSUPPORTED"),
+    LengthMismatch: (400, "SIZE_INVALID"),
+    ClientDisconnect: (CLIENT_GONE, "UNKNOWN"),
+}
+
+
+def look_up(error: Exception) -> tuple[int, str]:
+    """Status and code of an error, by the nearest class of the table; 500 for what it does not know."""
+    for base in type(error).__mro__:
+        if base in TABLE:
+            return TABLE[base]
+    return 500, "UNKNOWN"
+
+
+def render(error: Exception, *, request_id: str) -> Response:
+    """The OCI error answer. What is not in the table shows its request id and nothing of the inside."""
+    status, code = look_up(error)
+    message = str(error) if status != 500 else f"internal error; the log tells more under id {request_id}"
+    if isinstance(error, store.ReferencesMissing):
+        entries = [
+            {"code": code, "message": f"{digest}: {why}", "detail": {"digest": digest}}
+            for digest, why in error.missing
+        ]
+    else:
+        entries = [{"code": code, "message": message, "detail": _detail(error, status, request_id)}]
+    body = json.dumps({"errors": entries}).encode()
+    headers = {"Content-Type": "application/json", **_headers(error, status)}
+    return Response(body, status_code=status, headers=headers)
+
+
+def _detail(error: Exception, status: int, request_id: str) -> dict[str, object]:
+    if status >= 500:
+        return {"id": request_id}
+    match error:
+        case store.DigestMismatch():
+            return {"expected": error.expected, "actual": error.actual}
+        case store.WrongOffset() | store.WrongLength():
+            return {"expected": error.expected, "actual": error.actual}
+        case store.BlobReferenced():
+            return {"digest": error.digest, "parents": error.parents}
+        case store.BlobMissing():
+            return {"digest": error.digest}
+        case store.ManifestMissing():
+            return {"reference": error.reference}
+        case _:
+            return {}
+
+
+def _headers(error: Exception, status: int) -> dict[str, str]:
+    match error:
+        case MethodUnknown():
+            return {"Allow": error.allowed}
+        case Unsatisfiable():
+            return {"Content-Range": f"bytes */{error.size}"}
+        case store.WrongOffset():
+            return {"Range": f"0-{max(error.expected - 1, 0)}", "Docker-Upload-UUID": error.upload}
+        case _:
+            return {"Retry-After": "5"} if status in (409, 503) else {}

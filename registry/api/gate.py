@@ -1,0 +1,186 @@
+"""The gate: every request comes in through it, is parsed, known and allowed; every answer goes out by it."""
+
+import asyncio
+import re
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from registry.access import Actor, Authenticator, Operation, Policy
+from registry.api import errors, routes
+from registry.api.access_log import AccessLog
+from registry.api.wire import Call
+from registry.errors import Denied, NameInvalid, TagInvalid, Unauthenticated
+from registry.names import RepositoryName, parse_reference
+from registry.registry import Registry
+from storage.digest import Digest
+from storage.errors import ManifestMissing
+
+ANONYMOUS = Actor()
+ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+}
+
+_FORBIDDEN = re.compile(rb"%(?:2f|5c|00)", re.IGNORECASE)
+_PLAIN = re.compile(rb"[\x21-\x7e]*")
+_DRAIN_BYTES, _DRAIN_SECONDS = (
+    2**20,
+    2.0,
+)  # of a refused body: more would let a client fill the line for nothing
+
+
+class Gate:
+    """The distribution API as an ASGI app."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        authenticators: Sequence[Authenticator] = (),
+        policies: Sequence[Policy] = (),
+        log: AccessLog,
+    ) -> None:
+        self._registry, self._log = registry, log
+        self._authenticators, self._policies = authenticators, policies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = uuid.uuid4().hex
+        body = Body(scope, receive)
+        entry = self._log.begin(scope, request_id)
+        try:
+            response = await self._answer(Request(scope, body.receive))
+        except Exception as error:
+            entry.failed(error, *errors.look_up(error))
+            if isinstance(error, ClientDisconnect):
+                entry.end()
+                return
+            response = errors.render(error, request_id=request_id)
+        if not await body.spent():
+            response.headers["Connection"] = "close"
+        for name, value in ALWAYS.items():
+            response.headers[name] = value
+        response.headers["X-Request-Id"] = request_id
+        if scope["method"] == "HEAD":
+            response.body = b""
+        try:
+            await response(scope, body.receive, entry.watch(send))
+        except Exception as error:
+            entry.failed(error, *errors.look_up(error))
+            raise
+        finally:
+            entry.end()
+
+    async def _answer(self, request: Request) -> Response:
+        path = decode_path(request.scope)
+        found = routes.match(path)
+        if found is None:
+            raise errors.RouteMissing(path)
+        route, parameters = found
+        if request.method not in route.methods:
+            raise errors.MethodUnknown(request.method, route.allow)
+        action, handler = route.methods[request.method]
+        parsed = parse_parameters(parameters, request.method)
+        actor = self._identify(request)
+        self._require(actor, Operation(action, parsed.get("name")))
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            raise errors.EncodingUnsupported(encoding)
+        call = Call(request, self._registry, actor, partial(self._allows, actor), **parsed)
+        return await handler(call)
+
+    def _identify(self, request: Request) -> Actor:
+        for authenticator in self._authenticators:
+            if actor := authenticator.identify(request.headers):
+                return actor
+        return ANONYMOUS
+
+    def _require(self, actor: Actor, operation: Operation) -> None:
+        for policy in self._policies:
+            policy.allow(actor, operation)
+
+    def _allows(self, actor: Actor, operation: Operation) -> bool:
+        try:
+            self._require(actor, operation)
+        except (Denied, Unauthenticated):
+            return False
+        return True
+
+
+def decode_path(scope: Scope) -> str:
+    """The path, decoded once. Raises NameInvalid for what could be read in two ways.
+
+    From the bytes on the wire: the server's own decoding turns `%2f` into a slash.
+    """
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    shown = raw[:160].decode("ascii", "backslashreplace")
+    if _FORBIDDEN.search(raw):
+        raise NameInvalid(shown, "it must not have an encoded slash, backslash or NUL")
+    decoded = unquote_to_bytes(raw)
+    if not _PLAIN.fullmatch(decoded):
+        raise NameInvalid(shown, "only printable ASCII is allowed")
+    return decoded.decode("ascii")
+
+
+def parse_parameters(parameters: dict[str, str], method: str) -> dict[str, Any]:
+    """As checked types. Raises NameInvalid, InvalidDigest, TagInvalid, ManifestMissing."""
+    parsed: dict[str, Any] = {}
+    for key, text in parameters.items():
+        match key:
+            case "name":
+                parsed["name"] = RepositoryName(text)
+            case "digest":
+                parsed["digest"] = Digest.parse(text)
+            case "subject":
+                parsed["digest"] = Digest.parse_any(text)
+            case "upload":
+                parsed["upload"] = text
+            case "reference":
+                try:
+                    parsed["reference"] = parse_reference(text)
+                except TagInvalid:
+                    if method == "PUT":
+                        raise
+                    raise ManifestMissing(text[:160]) from None
+    return parsed
+
+
+class Body:
+    """Watches a request's body go by, so that an early answer knows what is left of it."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        headers = dict(scope["headers"])
+        self._receive = receive
+        self._expects = b"expect" in headers
+        self._complete = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
+        self._started = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._started = True
+        if message["type"] != "http.request" or not message.get("more_body"):
+            self._complete = True
+        return message
+
+    async def spent(self) -> bool:
+        """Read what is left of a small body, and say whether the connection can be used again.
+
+        A body that the client holds back until it is told to go on (`Expect`) is never asked for.
+        """
+        if self._complete:
+            return True
+        if self._expects and not self._started:
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                left = _DRAIN_BYTES
+                while left > 0 and not self._complete:
+                    left -= len((await self.receive()).get("body", b""))
+        return self._complete

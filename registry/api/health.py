@@ -1,0 +1,25 @@
+"""`/healthz`: the process answers. `/readyz`: it can store what it is sent."""
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from storage.errors import StorageError
+
+
+def health_routes(require_sound: Callable[[], None]) -> list[Route]:
+    """`require_sound` raises the fact that makes the store unready."""
+
+    async def healthy(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def ready(_: Request) -> Response:
+        try:
+            require_sound()
+        except StorageError as fact:
+            return JSONResponse({"status": "unready", "why": str(fact)}, status_code=503)
+        return JSONResponse({"status": "ok"})
+
+    return [Route("/healthz", healthy), Route("/livez", healthy), Route("/readyz", ready)]

@@ -1,0 +1,86 @@
+"""Tags, referrers, the catalog, and the ping (distribution-spec, "Content Discovery")."""
+
+import json
+
+from starlette.responses import Response
+
+from registry.access import Action, Operation
+from registry.api.errors import PageInvalid
+from registry.api.wire import Call, json_response, next_link, page_size, repository_path
+from registry.names import RepositoryName
+from storage.digest import Digest
+from storage.errors import InvalidDigest
+from storage.manifests import ManifestRow
+
+_INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+async def ping(_: Call) -> Response:
+    return json_response({}, headers={"Docker-Distribution-API-Version": "registry/2.0"})
+
+
+async def catalog(call: Call) -> Response:
+    """A page may be shorter than `n` where some of it may not be read; the link goes on behind it."""
+    limit = page_size(call)
+    found = await call.registry.catalog(after=call.query("last") or "", limit=limit + 1)
+    page = found[:limit]
+    visible = [name for name in page if call.allows(Operation(Action.PULL, RepositoryName(name)))]
+    return json_response({"repositories": visible}, headers=_next("/v2/_catalog", found, limit))
+
+
+async def tags(call: Call) -> Response:
+    assert call.name is not None
+    limit = page_size(call)
+    found = await call.repository.tags(after=call.query("last") or "", limit=limit + 1)
+    path = repository_path(call.name, "tags", "list")
+    return json_response({"name": call.name, "tags": found[:limit]}, headers=_next(path, found, limit))
+
+
+def _next(path: str, found: list[str], limit: int) -> dict[str, str]:
+    """A link if there is more; none for `n=0`, which would lead nowhere."""
+    if len(found) <= limit or limit == 0:
+        return {}
+    return {"Link": next_link(path, last=found[limit - 1], n=str(limit))}
+
+
+async def referrers(call: Call) -> Response:
+    """Never a 404: what nobody refers to has an empty list."""
+    assert call.name is not None
+    assert call.digest is not None
+    artifact_type = call.query("artifactType") or None
+    limit = page_size(call)
+    rows, more = await call.repository.referrers(
+        call.digest, artifact_type=artifact_type, after=_position(call.query("last")), limit=limit
+    )
+    headers = {"OCI-Filters-Applied": "artifactType"} if artifact_type else {}
+    if more and rows:
+        query = {"last": f"{rows[-1].artifact_type}@{rows[-1].digest}", "n": str(limit)}
+        query |= {"artifactType": artifact_type} if artifact_type else {}
+        headers["Link"] = next_link(repository_path(call.name, "referrers", str(call.digest)), **query)
+    body = ",".join(map(_descriptor, rows))
+    index = f'{{"schemaVersion":2,"mediaType":"{_INDEX}","manifests":[{body}]}}'
+    return json_response(index.encode(), headers=headers, media_type=_INDEX)
+
+
+def _position(text: str | None) -> tuple[str, bytes]:
+    """Where a page begins, as our own links write it: artifact type, @, digest."""
+    if not text:
+        return "", b""
+    artifact_type, _, digest = text.rpartition("@")
+    try:
+        return artifact_type, Digest.parse_any(digest).binary
+    except InvalidDigest:
+        raise PageInvalid(f"last is {text[:160]!r}: expected a position from a Link of ours") from None
+
+
+def _descriptor(row: ManifestRow) -> str:
+    """The annotations are JSON already, as long as they may be."""
+    fields: dict[str, object] = {
+        "mediaType": row.media_type,
+        "digest": str(row.digest),
+        "size": row.size,
+    }
+    if row.artifact_type:
+        fields["artifactType"] = row.artifact_type
+    text = json.dumps(fields)
+    return text if row.annotations == "{}" else f'{text[:-1]},"annotations":{row.annotations}}}'

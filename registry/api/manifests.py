@@ -1,0 +1,66 @@
+"""Manifests by tag and digest (distribution-spec, "Pulling manifests", "Pushing Manifests")."""
+
+from starlette.responses import Response
+
+from registry.api.wire import IMMUTABLE, Call, digest_headers, read_manifest_body, repository_path
+from registry.names import Reference, Tag
+from storage.digest import Digest
+from storage.manifests import ManifestRow
+
+
+async def read(call: Call) -> Response:
+    """GET. What is stored is served, whatever `Accept` says: clients send half of what they understand."""
+    reference = _reference(call)
+    condition = call.condition()
+    row = await call.repository.manifest_row(reference)
+    condition.check(reference, row.digest if condition.match else None)
+    if condition.not_modified(row.digest):
+        return Response(status_code=304, headers=_headers(reference, row))
+    row, raw = await call.repository.manifest(row.digest)
+    return Response(raw, headers=_headers(reference, row))
+
+
+async def head(call: Call) -> Response:
+    reference = _reference(call)
+    row = await call.repository.manifest_row(reference)
+    if call.condition().not_modified(row.digest):
+        return Response(status_code=304, headers=_headers(reference, row))
+    return Response(headers=_headers(reference, row) | {"Content-Length": str(row.size)})
+
+
+async def write(call: Call) -> Response:
+    """PUT by tag or digest, with any number of `?tag=` more."""
+    assert call.name is not None
+    tags = [Tag(text) for text in call.request.query_params.getlist("tag")]
+    condition = call.condition()
+    raw = await read_manifest_body(call.request)
+    manifest = await call.repository.put_manifest(
+        _reference(call), raw, call.request.headers.get("content-type"), tags=tags, condition=condition
+    )
+    digest = manifest.descriptor.digest
+    headers = digest_headers(digest) | {"Location": repository_path(call.name, "manifests", str(digest))}
+    if tags:
+        headers["OCI-Tag"] = ", ".join(tags)
+    if manifest.subject:
+        headers["OCI-Subject"] = str(manifest.subject.digest)
+    return Response(status_code=201, headers=headers)
+
+
+async def delete(call: Call) -> Response:
+    """DELETE of a tag leaves its manifest; of a digest, takes every tag on it along."""
+    reference = _reference(call)
+    if isinstance(reference, Digest):
+        await call.repository.delete_manifest(reference, condition=call.condition())
+    else:
+        await call.repository.delete_tag(reference, condition=call.condition())
+    return Response(status_code=202)
+
+
+def _reference(call: Call) -> Reference:
+    assert call.reference is not None
+    return call.reference
+
+
+def _headers(reference: Reference, row: ManifestRow) -> dict[str, str]:
+    caching = IMMUTABLE if isinstance(reference, Digest) else "no-cache"
+    return digest_headers(row.digest) | {"Content-Type": row.media_type, "Cache-Control": caching}

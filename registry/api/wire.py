@@ -1,0 +1,134 @@
+"""What handlers need of HTTP: the call, bodies, queries, pages, headers."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from registry.access import Actor, Operation
+from registry.api.errors import LengthMismatch, PageInvalid
+from registry.api.ranges import parse_content_range
+from registry.conditions import Condition, parse_condition
+from registry.errors import ManifestTooLarge
+from registry.manifests import MAX_MANIFEST
+from registry.names import Reference, RepositoryName
+from registry.registry import Registry
+from registry.repository import Repository
+from registry.uploads import Chunk, Uploads
+from storage.digest import Digest
+
+MOST_ENTRIES = 1000  # of a page, whatever `n` asks for
+IMMUTABLE = "max-age=31536000, immutable"
+
+_COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request past the gate: its path parsed, its actor known, its operation allowed.
+
+    Which of `reference`, `digest` and `upload` is there depends on the route. `allows` asks the policies
+    about a further operation of the same actor.
+    """
+
+    request: Request
+    registry: Registry
+    actor: Actor
+    allows: Callable[[Operation], bool]
+    name: RepositoryName | None = None
+    reference: Reference | None = None
+    digest: Digest | None = None
+    upload: str = ""
+
+    @property
+    def repository(self) -> Repository:
+        assert self.name is not None
+        return Repository(self.registry, self.name)
+
+    @property
+    def uploads(self) -> Uploads:
+        assert self.name is not None
+        return Uploads(self.registry, self.name, self.actor.name)
+
+    def query(self, key: str) -> str | None:
+        """The first value of a query parameter."""
+        values = self.request.query_params.getlist(key)
+        return values[0] if values else None
+
+    def condition(self) -> Condition:
+        """Raises ConditionInvalid."""
+        return parse_condition(_joined(self.request, "if-match"), _joined(self.request, "if-none-match"))
+
+    def chunk(self) -> Chunk:
+        """The body as an upload's chunk. Raises InvalidContentRange, LengthMismatch."""
+        body, headers = stream(self.request), self.request.headers
+        content_range = headers.get("content-range")
+        if content_range is None:
+            return Chunk(body)
+        first, last = parse_content_range(content_range)
+        length = last - first + 1
+        announced = headers.get("content-length")
+        if announced is not None and int(announced) != length:
+            raise LengthMismatch(length, int(announced))
+        return Chunk(body, first, length)
+
+
+def _joined(request: Request, name: str) -> str | None:
+    values = request.headers.getlist(name)
+    return ", ".join(values) if values else None
+
+
+async def stream(request: Request) -> AsyncIterator[bytes]:
+    """The body's chunks. Raises ClientDisconnect."""
+    async for chunk in request.stream():
+        if chunk:
+            yield chunk
+
+
+async def read_manifest_body(request: Request) -> bytes:
+    """Raises ManifestTooLarge: by the header before a byte is read, else by what arrives."""
+    announced = request.headers.get("content-length")
+    if announced is not None and int(announced) > MAX_MANIFEST:
+        raise ManifestTooLarge(MAX_MANIFEST)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_MANIFEST:
+            raise ManifestTooLarge(MAX_MANIFEST)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def page_size(call: Call) -> int:
+    """How many entries to answer: `n`, within our limit. Raises PageInvalid."""
+    text = call.query("n")
+    if text is None:
+        return MOST_ENTRIES
+    if not _COUNT.fullmatch(text):
+        raise PageInvalid(f"n is {text[:40]!r}: expected a whole number of at most nine digits")
+    return min(int(text), MOST_ENTRIES)
+
+
+def next_link(path: str, **query: str) -> str:
+    """RFC 8288 (RFC 5988); relative, so that it is right behind any proxy."""
+    return f'<{path}?{urlencode(query)}>; rel="next"'
+
+
+def repository_path(name: RepositoryName, *rest: str) -> str:
+    """`/v2/name/…`: always without scheme and host, which a proxy may have changed."""
+    return "/".join(["/v2", name, *(quote(part, safe=":+") for part in rest)])
+
+
+def json_response(
+    value: object, *, headers: Mapping[str, str] | None = None, media_type: str = "application/json"
+) -> Response:
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return Response(body, headers={"Content-Type": media_type, **(headers or {})})
+
+
+def digest_headers(digest: Digest) -> dict[str, str]:
+    return {"Docker-Content-Digest": str(digest), "ETag": f'"{digest}"'}

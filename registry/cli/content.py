@@ -1,0 +1,89 @@
+"""`registry ls` and `registry rm`: what a root holds, listed and removed beside a running server."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+from registry.config import Settings
+from registry.names import RepositoryName, Tag
+from storage.digest import Digest
+from storage.errors import StoreUnusable
+from storage.layout import Layout
+from storage.repositories import (
+    RepositorySummary,
+    TagSummary,
+    remove_repository,
+    summarize,
+    summarize_tags,
+)
+from storage.store import Store, open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be removed: a tag, a manifest, or with neither the whole repository."""
+
+    repository: RepositoryName
+    reference: Tag | Digest | None
+
+
+def parse_target(text: str) -> Target:
+    """REPO, REPO:TAG or REPO@DIGEST. Raises NameInvalid, TagInvalid, InvalidDigest."""
+    name, at, digest = text.partition("@")
+    if at:
+        return Target(RepositoryName(name), Digest.parse(digest))
+    name, colon, tag = text.partition(":")
+    return Target(RepositoryName(name), Tag(tag) if colon else None)
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Store]:
+    """The store of a root that is there already. Raises StoreUnusable."""
+    if not os.path.exists(Layout(settings.root).format):
+        raise StoreUnusable(
+            f"there is no registry in {settings.root}: name its folder with --root DIR or REGISTRY_ROOT"
+        )
+    store = open_store(settings.root, allow_network=settings.allow_network_fs)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def repositories(settings: Settings) -> list[RepositorySummary]:
+    with opened(settings) as store, closing(store.database.scan()) as connection:
+        return summarize(connection)
+
+
+def tags(settings: Settings, repository: RepositoryName) -> list[TagSummary]:
+    """Raises RepositoryMissing."""
+    with opened(settings) as store, closing(store.database.scan()) as connection:
+        return summarize_tags(connection, repository)
+
+
+def remove(settings: Settings, target: Target) -> str:
+    """Remove it and say what went. Raises RepositoryMissing, ManifestMissing, BlobReferenced."""
+    with opened(settings) as store:
+        return asyncio.run(_remove(store, settings, target))
+
+
+async def _remove(store: Store, settings: Settings, target: Target) -> str:
+    name = target.repository
+    match target.reference:
+        case None:
+            gone = await remove_repository(store.database, name)
+            return f"removed {name}: {gone.tags} tags, {gone.manifests} manifests, {gone.blobs} blobs"
+        case Tag() as tag:
+            digest = await store.names.manifests.remove_tag(name, tag, check=_allow)
+            return f"removed the tag {name}:{tag}; its manifest {digest} stays"
+        case Digest() as digest:
+            moved = await store.names.manifests.remove(
+                name, digest, even_if_referenced=settings.sparse, check=_allow
+            )
+            return f"removed {name}@{digest}" + (f" and its tags {', '.join(moved)}" if moved else "")
+
+
+def _allow(tag: str, old: Digest | None, new: Digest | None) -> None:
+    """Who may write the root's files may remove what any guard protects from clients."""

@@ -1,0 +1,258 @@
+"""Settings: flags > environment > TOML file > defaults. The only module that reads the environment.
+
+One schema, the fields of `Settings`, drives the TOML keys, the environment names `REGISTRY_<KEY>`,
+`registry config` and the documentation. The names of the distribution image are in `registry/dropin.py`.
+"""
+
+import dataclasses
+import difflib
+import ipaddress
+import os
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from registry import dropin
+from registry.kinds import HOST, PATH, SWITCH, Kind, one_of, seconds, whole
+
+_PREFIX = "REGISTRY_"
+
+
+class ConfigError(Exception):
+    """The settings do not allow a start; the text says which key, why, and what to do."""
+
+
+def default_root(environ: Mapping[str, str]) -> str:
+    """The data folder of this user's platform."""
+    home = environ.get("HOME") or os.path.expanduser("~")
+    if sys.platform == "darwin":
+        return os.path.join(home, "Library", "Application Support", "oci-registry")
+    data = environ.get("XDG_DATA_HOME", "")
+    # A relative XDG_DATA_HOME is invalid and to be ignored (XDG base directory specification).
+    return os.path.join(
+        data if os.path.isabs(data) else os.path.join(home, ".local", "share"), "oci-registry"
+    )
+
+
+def _about(kind: Kind, help_line: str) -> dict[str, object]:
+    return {"kind": kind, "help": help_line}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Checked settings; picklable, since every worker gets them. Times in seconds."""
+
+    root: str = field(
+        default_factory=lambda: default_root(os.environ),
+        metadata=_about(PATH, "The folder that holds everything that was pushed."),
+    )
+    host: str = field(default="127.0.0.1", metadata=_about(HOST, "The address to listen on."))
+    port: int = field(
+        default=5000, metadata=_about(whole(0, 65535), "The port to listen on; 0 takes a free one.")
+    )
+    workers: int = field(
+        default=1, metadata=_about(whole(1, 128), "The number of server processes that share the root.")
+    )
+    anonymous: str = field(
+        default="",
+        metadata=_about(
+            one_of("", "pull", "push"),
+            "What anyone may do without a login: pull, or push (pull, push and delete). "
+            "Empty: everything, but on a loopback address only.",
+        ),
+    )
+    delete: bool = field(
+        default=True,
+        metadata=_about(SWITCH, "Whether tags, manifests and blobs may be deleted; if not, DELETE is a 405."),
+    )
+    sparse: bool = field(
+        default=False, metadata=_about(SWITCH, "Accept manifests that name content the repository lacks.")
+    )
+    ephemeral: bool = field(
+        default=False,
+        metadata=_about(SWITCH, "For tests: a temporary root without fsync, removed when the server ends."),
+    )
+    access_log: bool = field(
+        default=True, metadata=_about(SWITCH, "Write one line per request to standard error.")
+    )
+    upload_expiry: int = field(
+        default=3600, metadata=_about(seconds(1), "How long an upload session without a request is kept.")
+    )
+    drain: int = field(
+        default=30, metadata=_about(seconds(0), "How long a stop waits for the requests in flight.")
+    )
+    allow_network_fs: bool = field(
+        default=False,
+        metadata=_about(
+            SWITCH, "Start on NFS, SMB, 9p or sshfs, where durability and locks are not assured."
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One entry of the schema, for whoever lists or documents the settings."""
+
+    name: str
+    kind: Kind
+    help: str
+
+    @property
+    def variable(self) -> str:
+        return _PREFIX + self.name.upper()
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+
+SCHEMA: Mapping[str, Key] = {
+    item.name: Key(item.name, item.metadata["kind"], item.metadata["help"])
+    for item in dataclasses.fields(Settings)
+}
+_VARIABLES: Mapping[str, str] = {key.variable: key.name for key in SCHEMA.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`sources` says for every key which layer gave it: default, file …, environment … or flag …."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+def load(
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    config_file: str | None = None,
+    *,
+    serving: bool = True,
+) -> Loaded:
+    """Settings from the four layers; flags are text or typed, None was not given. Raises ConfigError.
+
+    Without `serving`, the rules on what may be served to whom are left out: `registry ls` listens nowhere.
+    """
+    variables = {name: value for name, value in environ.items() if name.startswith(_PREFIX) and value}
+    from_variable = variables.pop("REGISTRY_CONFIG", None)
+    config_file = config_file or from_variable
+    values: dict[str, Any] = {"root": default_root(environ)}
+    sources = dict.fromkeys(SCHEMA, "default")
+    warnings: list[str] = []
+    for name, value, source in (
+        *(_from_file(config_file) if config_file else ()),
+        *_from_environment(variables, warnings),
+        *_from_flags(flags),
+    ):
+        values[name] = _checked(name, value, source)
+        sources[name] = source
+    settings = Settings(**values)
+    if serving:
+        _check_together(settings, sources)
+    return Loaded(settings, sources, tuple(warnings))
+
+
+def load_from_process(
+    flags: Mapping[str, object], config_file: str | None = None, *, serving: bool = True
+) -> Loaded:
+    """`load` with this process's environment."""
+    return load(flags, os.environ, config_file, serving=serving)
+
+
+def _checked(name: str, value: object, source: str) -> object:
+    kind = SCHEMA[name].kind
+    try:
+        return kind.check(value)
+    except ValueError:
+        raise ConfigError(f"{name} = {value!r} ({source}): expected {kind.expected}") from None
+
+
+def _from_flags(flags: Mapping[str, object]) -> Iterator[tuple[str, object, str]]:
+    for name, value in flags.items():
+        source = f"flag {SCHEMA[name].flag}"
+        if isinstance(value, str):
+            yield _from_text(name, value, source)
+        elif value is not None:
+            yield name, value, source
+
+
+def _near(name: str, known: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _from_file(path: str) -> Iterator[tuple[str, object, str]]:
+    if path.endswith((".yml", ".yaml")):
+        raise ConfigError(
+            f"{path}: YAML files of another registry cannot be read, and what this one asks for "
+            "(perhaps a login) would be lost; write the settings as TOML and give them with --config FILE"
+        )
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"the configuration file {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the configuration file {path} is not TOML: {error}") from error
+    for name, value in table.items():
+        if name not in SCHEMA:
+            hint = _near(name, SCHEMA) or f"; known keys: {', '.join(SCHEMA)}"
+            raise ConfigError(f"unknown key {name!r} in {path}{hint}")
+        yield name, value, f"file {path}"
+
+
+def _from_environment(variables: Mapping[str, str], warnings: list[str]) -> Iterator[tuple[str, object, str]]:
+    """Values of the known variables, our own after those of the distribution image, so that ours win."""
+    own: list[tuple[str, object, str]] = []
+    for variable, text in variables.items():
+        if dropin.injected(variable, text) or dropin.harmless(variable, text):
+            continue
+        if why := dropin.refusal(variable, text):
+            raise ConfigError(f"{variable} is set, but {why}")
+        if variable in _VARIABLES:
+            name = _VARIABLES[variable]
+            own.append(_from_text(name, text, f"environment {variable}"))
+        elif variable in dropin.ALIASES:
+            for name, part in _parts(variable, text).items():
+                yield _from_text(name, part, f"environment {variable}")
+        else:
+            warnings.append(f"{variable} is not a setting and has no effect{_near(variable, _VARIABLES)}")
+    yield from own
+
+
+def _parts(variable: str, text: str) -> Mapping[str, str]:
+    try:
+        return dropin.ALIASES[variable](text)
+    except ValueError as error:
+        raise ConfigError(f"{variable} = {text!r} (environment): {error}") from None
+
+
+def _from_text(name: str, text: str, source: str) -> tuple[str, object, str]:
+    kind = SCHEMA[name].kind
+    try:
+        return name, kind.read(text), source
+    except ValueError:
+        raise ConfigError(f"{name} = {text!r} ({source}): expected {kind.expected}") from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address; names other than localhost are taken as reachable."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
+    if not settings.anonymous and not is_loopback(settings.host):
+        raise ConfigError(
+            f"host = {settings.host} ({sources['host']}) is reachable from other machines without a login; "
+            "give --anonymous pull (anyone may pull) or --anonymous push (anyone may also push and delete), "
+            "or listen on 127.0.0.1"
+        )
+    if settings.ephemeral and sources["root"].startswith("flag") and sources["ephemeral"].startswith("flag"):
+        raise ConfigError("--ephemeral makes its own temporary root: give it or --root, not both")

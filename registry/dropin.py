@@ -1,0 +1,83 @@
+"""The environment names of the distribution image (`registry:2`, `registry:3`): its recipes work here."""
+
+import re
+from collections.abc import Callable, Mapping
+
+# Docker links and Kubernetes describe a Service named `registry` or `registry-…` in every container.
+_INJECTED_NAME = re.compile(
+    r"REGISTRY_(?:\w+_)?SERVICE_HOST|REGISTRY_(?:\w+_)?SERVICE_PORT(?:_\w+)?"
+    r"|REGISTRY_(?:\w+_)?PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?|REGISTRY_ENV_\w+|REGISTRY_NAME",
+    re.ASCII,
+)
+_INJECTED_VALUE = re.compile(r"(?:tcp|udp|sctp)://\S+", re.ASCII)
+
+# Locations are relative, sessions live on disk, the index is the cache: passing these over loses nothing.
+_HARMLESS = re.compile(
+    r"REGISTRY_HTTP_(?:SECRET|HOST|RELATIVEURLS|HTTP2_\w+)|REGISTRY_LOG_(?:LEVEL|FORMATTER|FIELDS_\w+)"
+    r"|REGISTRY_STORAGE_(?:CACHE\w*|REDIRECT_\w+|FILESYSTEM_MAXTHREADS|MAINTENANCE_UPLOADPURGING_\w+)"
+    r"|REGISTRY_HEALTH_STORAGEDRIVER_\w+|REGISTRY_VALIDATION_DISABLED",
+    re.ASCII,
+)
+_OFF = ("false", "False", "FALSE", "0", "f", "F")
+
+_ELSEWHERE = (
+    "images are kept in a folder of this machine only; unset it, and name the folder in REGISTRY_ROOT"
+)
+# Going on without these would open the registry to anyone, or keep its content elsewhere than was asked for.
+_REFUSED: Mapping[str, str] = {
+    "REGISTRY_AUTH": "logins are not supported yet, and without them the registry would be open; unset it, "
+    "and put a proxy that checks logins before a registry on 127.0.0.1",
+    "REGISTRY_HTTP_TLS_": "TLS is not supported yet, and the registry would answer in clear text; unset it, "
+    "and let a proxy such as nginx end the TLS connections",
+    "REGISTRY_PROXY_": "mirroring another registry is not supported yet; unset it",
+    "REGISTRY_CONFIGURATION_PATH": "YAML files of another registry cannot be read; unset it, "
+    "write the settings as TOML, and name that file in REGISTRY_CONFIG",
+    "REGISTRY_STORAGE_MAINTENANCE_READONLY": "a read-only registry is not supported yet; unset it, "
+    "or give REGISTRY_ANONYMOUS=pull",
+    **{
+        f"REGISTRY_STORAGE_{driver}": _ELSEWHERE
+        for driver in ("S3", "GCS", "AZURE", "SWIFT", "OSS", "INMEMORY")
+    },
+}
+
+
+def injected(variable: str, text: str) -> bool:
+    """Whether a container platform, not a person, set this variable."""
+    by_value = variable.endswith("_PORT") and _INJECTED_VALUE.fullmatch(text)
+    return bool(by_value or _INJECTED_NAME.fullmatch(variable))
+
+
+def harmless(variable: str, text: str) -> bool:
+    """Whether the registry does what this asks for anyway, or nothing depends on it."""
+    if variable.startswith("REGISTRY_STORAGE_MAINTENANCE_READONLY"):
+        return text in _OFF
+    return (variable == "REGISTRY_STORAGE" and text == "filesystem") or bool(_HARMLESS.fullmatch(variable))
+
+
+def refusal(variable: str, text: str) -> str:
+    """Why the start must stop at this variable; empty if it need not."""
+    if variable == "REGISTRY_STORAGE":
+        return f"it asks for the storage driver {text!r}: {_ELSEWHERE}"
+    return next((why for prefix, why in _REFUSED.items() if variable.startswith(prefix)), "")
+
+
+def _address(text: str) -> dict[str, str]:
+    """`:5000`, `0.0.0.0:5000` or `[::]:5000`; without a host, every address. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        raise ValueError("expected HOST:PORT, such as 0.0.0.0:5000 or :5000")
+    return {"host": host or "0.0.0.0", "port": port}  # noqa: S104 (what the name means in that image)
+
+
+def _logging(text: str) -> dict[str, str]:
+    return {"access_log": "true" if text in _OFF else "false"}
+
+
+# The texts are read by the kind of our own key.
+ALIASES: Mapping[str, Callable[[str], Mapping[str, str]]] = {
+    "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": lambda text: {"root": text},
+    "REGISTRY_STORAGE_DELETE_ENABLED": lambda text: {"delete": text},
+    "REGISTRY_HTTP_ADDR": _address,
+    "REGISTRY_HTTP_DRAINTIMEOUT": lambda text: {"drain": text},
+    "REGISTRY_LOG_ACCESSLOG_DISABLED": _logging,
+}

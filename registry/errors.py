@@ -1,0 +1,44 @@
+"""What can go wrong in a registry beyond the store's own facts. Nothing here knows of a status code."""
+
+
+class RegistryError(Exception):
+    """The base of all facts below."""
+
+
+class NameInvalid(RegistryError):
+    def __init__(self, text: str, why: str) -> None:
+        super().__init__(f"{text[:160]!r} is not a repository name: {why}")
+
+
+class TagInvalid(RegistryError):
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"{text[:160]!r} is not a tag: expected 1 to 128 of A-Z a-z 0-9 . _ -, not . or - first"
+        )
+
+
+class ManifestInvalid(RegistryError):
+    """The body is no manifest that every client would read alike."""
+
+
+class ManifestTooLarge(RegistryError):
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the manifest is larger than {limit} bytes")
+        self.limit = limit
+
+
+class Unauthenticated(RegistryError):
+    """Who asks is unknown, and the operation needs to know."""
+
+
+class Denied(RegistryError):
+    """Who asks is known, or cannot become known, and may not."""
+
+
+class ConditionInvalid(RegistryError):
+    def __init__(self, header: str, text: str) -> None:
+        super().__init__(f'{header} is {text[:160]!r}: expected * or quoted digests, such as "sha256:..."')
+
+
+class Unsupported(RegistryError):
+    """An operation that this registry, as it is set up, does not offer."""

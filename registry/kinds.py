@@ -1,0 +1,112 @@
+"""What the values of settings may be."""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_WORDS = {
+    "true": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
+_UNITS = {"h": 3600, "m": 60, "s": 1}
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a key accepts: `check` takes a typed value, `read` the text of a variable or a flag.
+
+    Both raise ValueError.
+    """
+
+    expected: str
+    metavar: str
+    check: Callable[[object], object]
+    read: Callable[[str], object] = str
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError
+    return value
+
+
+def _path(value: object) -> str:
+    return os.path.abspath(os.path.expanduser(_text(value)))
+
+
+def _host(value: object) -> str:
+    host = _text(value)
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if not re.fullmatch(r"[A-Za-z0-9._:%-]+", host):
+        raise ValueError
+    return host
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _word(text: str) -> bool:
+    try:
+        return _WORDS[text.strip().lower()]
+    except KeyError:
+        raise ValueError from None
+
+
+def _from_duration(text: str) -> int:
+    if text.isascii() and text.isdigit():
+        return int(text)
+    found = _DURATION.fullmatch(text)
+    if not found or not text:
+        raise ValueError
+    return sum(int(number or 0) * size for number, size in zip(found.groups(), _UNITS.values(), strict=True))
+
+
+def seconds(low: int) -> Kind:
+    """Whole seconds, or hours, minutes and seconds as in 1h30m."""
+
+    def check(value: object) -> int:
+        if isinstance(value, str):
+            value = _from_duration(value.strip())
+        if not isinstance(value, int) or isinstance(value, bool) or value < low:
+            raise ValueError
+        return value
+
+    least = f", {low} at least" if low else ""
+    return Kind(f"seconds, or a duration such as 90s, 30m or 1h30m{least}", "TIME", check)
+
+
+def whole(low: int, high: int) -> Kind:
+    def check(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError
+        return value
+
+    return Kind(f"a whole number from {low} to {high}", "NUMBER", check, int)
+
+
+def one_of(*choices: str) -> Kind:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError
+        return value
+
+    return Kind(
+        "one of " + ", ".join(f'"{choice}"' for choice in choices), "|".join(filter(None, choices)), check
+    )
+
+
+PATH = Kind("the path of a folder", "DIR", _path)
+HOST = Kind("an address such as 127.0.0.1 or ::1, or a host name", "HOST", _host)
+SWITCH = Kind("true or false", "", _boolean, _word)

@@ -1,0 +1,69 @@
+"""The registry as a whole: its stores, its rules, its repositories."""
+
+import asyncio
+import logging
+import time
+
+from registry.changes import Change, Guards, Listeners
+from registry.manifests import Manifest, read_manifest
+from storage.contracts import Blobs, Names, Uploads
+from storage.digest import Digest
+from storage.errors import UploadMissing
+
+log = logging.getLogger("registry")
+
+_PARSES = 2  # large manifests read at once: each may take 25 times its size in memory
+_LARGE = 64 * 2**10  # bytes of a manifest that are worth a thread
+
+
+class Registry:
+    """Everything that is stored, and the rules that hold for it.
+
+    `sparse` accepts manifests whose content is absent and deletes of content that a manifest names.
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        blobs: Blobs,
+        uploads: Uploads,
+        *,
+        guards: Guards = (),
+        listeners: Listeners = (),
+        sparse: bool = False,
+    ) -> None:
+        self.names, self.blobs, self.uploads = names, blobs, uploads
+        self.guards, self.listeners, self.sparse = guards, listeners, sparse
+        self._parses = asyncio.Semaphore(_PARSES)
+
+    async def catalog(self, *, after: str, limit: int) -> list[str]:
+        """Repository names in bytewise order."""
+        return await self.names.listings.repositories(after=after, limit=limit)
+
+    async def expire_uploads(self, idle: float) -> int:
+        """End the sessions that nobody has touched for `idle` seconds; return how many."""
+        sessions = self.names.sessions
+        expired = await self.uploads.expire(idle)
+        for upload in await sessions.ids(begun_before=int(time.time() - idle)):
+            try:
+                self.uploads.size(upload)
+            except UploadMissing:
+                expired.append(upload)
+        if expired:
+            await sessions.end(expired)
+        return len(expired)
+
+    async def parse(self, raw: bytes, content_type: str | None, digest: Digest) -> Manifest:
+        """Raises ManifestInvalid, ManifestTooLarge."""
+        if len(raw) < _LARGE:
+            return read_manifest(raw, content_type, digest)
+        async with self._parses:
+            return await asyncio.to_thread(read_manifest, raw, content_type, digest)
+
+    def tell(self, change: Change) -> None:
+        """Let every listener know; none can fail the request."""
+        for listener in self.listeners:
+            try:
+                listener.notify(change)
+            except Exception:
+                log.exception("a listener failed on %s", change)

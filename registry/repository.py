@@ -1,0 +1,193 @@
+"""One repository's verbs on blobs, manifests and tags, without HTTP: what each does, and in which order."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from registry.changes import BlobAdded, BlobRemoved, ManifestAdded, ManifestRemoved, TagMoved
+from registry.conditions import Condition
+from registry.manifests import Descriptor, Manifest, is_foreign
+from registry.names import Reference, RepositoryName, Tag
+from registry.registry import Registry
+from storage.contracts import BlobFile
+from storage.digest import Digest
+from storage.errors import BlobMissing, DigestMismatch, ManifestMissing
+from storage.manifests import Edge, EdgeKind, ManifestRow, TagCheck
+
+_REFERRERS_BUDGET = 4 * 2**20  # bytes of annotations in one page
+_ALWAYS = Condition()
+
+
+class Repository:
+    def __init__(self, registry: Registry, name: RepositoryName) -> None:
+        self._registry, self.name = registry, name
+        self._names, self._blobs = registry.names, registry.blobs
+
+    # -- blobs ---------------------------------------------------------------------------------------
+
+    async def blob_size(self, digest: Digest) -> int:
+        """Bytes. Raises BlobMissing, also where the file is gone or has another size: a push heals it."""
+        size = await self._names.links.size(self.name, digest)
+        if self._blobs.size(digest) != size:
+            await self._distrust(digest, lambda: self._blobs.size(digest) != size)
+            raise BlobMissing(digest)
+        return size
+
+    @asynccontextmanager
+    async def blob(self, digest: Digest) -> AsyncIterator[BlobFile]:
+        """The open blob. Raises BlobMissing as `blob_size` does."""
+        size = await self.blob_size(digest)
+        async with self._blobs.open(digest) as file:
+            if file.size != size:
+                raise BlobMissing(digest)
+            yield file
+
+    async def mount(self, digest: Digest, *, readable: Callable[[str], bool]) -> None:
+        """Take a blob from a repository that is `readable`. Raises BlobMissing."""
+        size = await self._names.links.mount(self.name, digest, self._blobs.size, readable=readable)
+        self._registry.tell(BlobAdded(self.name, digest, size, mounted=True))
+
+    async def delete_blob(self, digest: Digest) -> None:
+        """Raises BlobMissing, BlobReferenced."""
+        await self._names.links.remove(self.name, digest, even_if_referenced=self._registry.sparse)
+        self._registry.tell(BlobRemoved(self.name, digest))
+
+    # -- manifests -----------------------------------------------------------------------------------
+
+    async def manifest_row(self, reference: Reference) -> ManifestRow:
+        """What HEAD tells. Raises ManifestMissing."""
+        manifests = self._names.manifests
+        found = (
+            await manifests.find(self.name, reference)
+            if isinstance(reference, Digest)
+            else await manifests.resolve(self.name, reference)
+        )
+        if self._blobs.size(found.digest) != found.size:
+            await self._distrust(found.digest, lambda: self._blobs.size(found.digest) != found.size)
+            raise ManifestMissing(reference)
+        return found
+
+    async def manifest(self, reference: Reference) -> tuple[ManifestRow, bytes]:
+        """The manifest and its exact bytes, verified. Raises ManifestMissing."""
+        found = await self.manifest_row(reference)
+        try:
+            raw = await self._blobs.read(found.digest)
+        except BlobMissing:
+            raise ManifestMissing(reference) from None
+        if Digest.of(raw, found.digest.algorithm) != found.digest:
+            await self._distrust(found.digest, lambda: not self._blobs.verify(found.digest))
+            raise ManifestMissing(reference)
+        return found, raw
+
+    async def put_manifest(
+        self,
+        reference: Reference,
+        raw: bytes,
+        content_type: str | None,
+        *,
+        tags: Sequence[Tag] = (),
+        condition: Condition = _ALWAYS,
+    ) -> Manifest:
+        """Store a manifest and move the reference, if it is a tag, and all `tags` to it: all or nothing.
+
+        Durable on return. Raises DigestMismatch, ManifestInvalid, ManifestTooLarge, ReferencesMissing,
+        PreconditionFailed, and what the guards raise.
+        """
+        algorithm = reference.algorithm if isinstance(reference, Digest) else "sha256"
+        digest = Digest.of(raw, algorithm)
+        if isinstance(reference, Digest) and digest != reference:
+            raise DigestMismatch(expected=reference, actual=digest)
+        manifest = await self._registry.parse(raw, content_type, digest)
+        edges = _edges(manifest, sparse=self._registry.sparse)
+        moved = list(dict.fromkeys([reference, *tags] if isinstance(reference, Tag) else tags))
+
+        def check_manifest(exists: bool) -> None:
+            if not moved:
+                condition.check(digest, digest if exists else None)
+
+        put = (self.name, _row(manifest), edges, moved)
+        check = self._guarded(condition)
+        await self._names.manifests.examine(*put, check=check, check_manifest=check_manifest)
+        await self._blobs.put(digest, raw)
+        moves = await self._names.manifests.put(
+            *put, file_size=self._blobs.size, check=check, check_manifest=check_manifest
+        )
+        self._registry.tell(ManifestAdded(self.name, digest, manifest.descriptor.media_type, len(raw)))
+        for tag, old in moves:
+            self._registry.tell(TagMoved(self.name, Tag(tag), old, digest))
+        return manifest
+
+    async def delete_manifest(self, digest: Digest, *, condition: Condition = _ALWAYS) -> None:
+        """With every tag on it. Raises ManifestMissing, BlobReferenced, PreconditionFailed."""
+        condition.check(digest, digest)
+        tags = await self._names.manifests.remove(
+            self.name, digest, even_if_referenced=self._registry.sparse, check=self._guarded(_ALWAYS)
+        )
+        for tag in tags:
+            self._registry.tell(TagMoved(self.name, Tag(tag), digest, None))
+        self._registry.tell(ManifestRemoved(self.name, digest))
+
+    async def delete_tag(self, tag: Tag, *, condition: Condition = _ALWAYS) -> None:
+        """Delete a tag; its manifest stays, by digest. Raises ManifestMissing, PreconditionFailed."""
+        old = await self._names.manifests.remove_tag(self.name, tag, check=self._guarded(condition))
+        self._registry.tell(TagMoved(self.name, tag, old, None))
+
+    def _guarded(self, condition: Condition) -> TagCheck:
+        def check(tag: str, old: Digest | None, new: Digest | None) -> None:
+            condition.check(f"tag {tag}", old)
+            for guard in self._registry.guards:
+                guard.check(TagMoved(self.name, Tag(tag), old, new))
+
+        return check
+
+    # -- listings ------------------------------------------------------------------------------------
+
+    async def tags(self, *, after: str, limit: int) -> list[str]:
+        """Tag names in bytewise order. Raises RepositoryMissing."""
+        return await self._names.listings.tags(self.name, after=after, limit=limit)
+
+    async def referrers(
+        self, subject: Digest, *, artifact_type: str | None, after: tuple[str, bytes], limit: int
+    ) -> tuple[list[ManifestRow], bool]:
+        """Manifests with that subject, and whether more follow; none for an unknown repository."""
+        return await self._names.listings.referrers(
+            self.name,
+            subject,
+            artifact_type=artifact_type,
+            after=after,
+            limit=limit,
+            budget=_REFERRERS_BUDGET,
+        )
+
+    async def _distrust(self, digest: Digest, is_bad: Callable[[], bool]) -> None:
+        """Bytes that differ from the index lose their name: 404 everywhere until a push brings them again."""
+
+        def still_bad() -> bool:
+            # Asked under the write lock: a push may have healed it meanwhile.
+            if not is_bad():
+                return False
+            self._blobs.quarantine(digest)
+            return True
+
+        await self._names.links.lose(digest, still_bad)
+
+
+def _edges(manifest: Manifest, *, sparse: bool) -> list[Edge]:
+    def edge(descriptor: Descriptor, kind: EdgeKind, *, optional: bool = False) -> Edge:
+        return Edge(descriptor.digest, descriptor.size, kind, required=not (sparse or optional))
+
+    config = [edge(manifest.config, EdgeKind.CONFIG)] if manifest.config else []
+    layers = [edge(layer, EdgeKind.LAYER, optional=is_foreign(layer)) for layer in manifest.blobs]
+    return [*config, *layers, *(edge(child, EdgeKind.CHILD) for child in manifest.children)]
+
+
+def _row(manifest: Manifest) -> ManifestRow:
+    own = manifest.descriptor
+    return ManifestRow(
+        own.digest,
+        own.media_type,
+        own.size,
+        own.artifact_type,
+        json.dumps(dict(own.annotations), ensure_ascii=False, separators=(",", ":")),
+        manifest.subject.digest if manifest.subject else None,
+    )

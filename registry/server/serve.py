@@ -1,0 +1,108 @@
+"""uvicorn: one listening socket, one or many workers, a stop that lets requests end."""
+
+import logging
+import signal
+import socket
+import sys
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from types import FrameType
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.supervisors import Multiprocess
+
+from registry import __version__
+from registry.app import build, create_app, open_settings
+from registry.config import Settings
+from storage.files import temporary_root
+
+_BACKLOG = 2048  # Docker 20.10 opens a connection for each request
+_KEEP_ALIVE = 120  # seconds; Go clients idle 90 s, and a PUT must not meet a connection just being closed
+_HEALTHCHECK = 30  # seconds that a busy worker has to answer its supervisor
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code. Raises StoreUnusable, OSError (address in use)."""
+    with ExitStack() as stack:
+        if settings.ephemeral:
+            settings = replace(settings, root=stack.enter_context(temporary_root()))
+        store = open_settings(settings)
+        stack.callback(store.close)
+        listener = stack.enter_context(_listen(settings.host, settings.port))
+        _configure_logging()
+        _greet(settings, listener, store.warnings)
+        # uvicorn raises the signal that stopped it once more when all is done: by then it has no effect.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _ignore)
+        if settings.workers > 1:
+            Multiprocess(_config(partial(_work, settings), settings), sockets=[listener]).run()
+            return 0
+        server = uvicorn.Server(_config(partial(build, store, settings), settings))
+        server.run(sockets=[listener])
+        return 0 if server.started else 1
+
+
+def _config(factory: partial[Starlette], settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        factory,
+        factory=True,
+        http="httptools",  # never h11: it accepts ambiguous framing
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=settings.drain,
+        timeout_worker_healthcheck=_HEALTHCHECK,
+        workers=settings.workers,
+    )
+
+
+def _work(settings: Settings) -> Starlette:
+    """A worker's app: called in the worker, which shares nothing but the socket and the root."""
+    _configure_logging()
+    return create_app(settings)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _greet(settings: Settings, listener: socket.socket, warnings: tuple[str, ...]) -> None:
+    host, port = listener.getsockname()[:2]
+    named = {"0.0.0.0": "127.0.0.1", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    kept = "a temporary folder, removed at the end" if settings.ephemeral else settings.root
+    print(f"registry {__version__} listens on http://{named}:{port}")
+    print(f"  stores in   {kept}")
+    print(f"  try         docker tag alpine {named}:{port}/alpine && docker push {named}:{port}/alpine")
+    sys.stdout.flush()
+    for warning in warnings:
+        logging.getLogger("registry").warning(warning)
+
+
+def _configure_logging() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(logging.Formatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("registry").setLevel(logging.INFO)
+    access = logging.getLogger("registry.access")
+    access.handlers, access.propagate = [lines], False
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    return

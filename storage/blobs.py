@@ -1,0 +1,128 @@
+"""Blobs: immutable files named by their digest."""
+
+import os
+import stat
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiofiles
+from aiofiles.threadpool.binary import AsyncFileIO
+
+from storage.digest import ALGORITHMS, Digest
+from storage.errors import BlobMissing, InvalidDigest
+from storage.files import Files
+from storage.layout import INSTALLING, SHARDS, Layout
+from storage.threads import Threads
+
+_CHUNK = 2**20  # one thread hop a mebibyte: smaller reads cost more in hops than in copying
+
+
+@dataclass(frozen=True, slots=True)
+class BlobFile:
+    """An open blob: whatever happens to its name, these are its bytes."""
+
+    size: int
+    _file: AsyncFileIO
+
+    async def chunks(self, start: int, length: int) -> AsyncIterator[bytes]:
+        """`length` bytes from `start`, 1 MiB at most a time. Raises EOFError where the file ends early."""
+        await self._file.seek(start)
+        while length:
+            chunk = await self._file.read(min(_CHUNK, length))
+            if not chunk:
+                raise EOFError(f"{length} bytes short")
+            length -= len(chunk)
+            yield chunk
+
+
+class BlobStore:
+    def __init__(self, layout: Layout, files: Files, threads: Threads) -> None:
+        self._layout, self._files, self._threads = layout, files, threads
+
+    @asynccontextmanager
+    async def open(self, digest: Digest) -> AsyncIterator[BlobFile]:
+        """Raises BlobMissing unless a regular file has that name."""
+        path = self._layout.blob(digest)
+        try:
+            file = await aiofiles.open(path, "rb", 0, opener=_open_plain, executor=self._threads.executor)
+        except FileNotFoundError:
+            raise BlobMissing(digest) from None
+        try:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise BlobMissing(digest)
+            yield BlobFile(found.st_size, file)
+        finally:
+            await file.close()
+
+    async def read(self, digest: Digest) -> bytes:
+        """A small blob whole. Raises BlobMissing."""
+        async with self.open(digest) as blob:
+            return b"".join([chunk async for chunk in blob.chunks(0, blob.size)])
+
+    async def put(self, digest: Digest, data: bytes) -> None:
+        """Store small bytes whose digest the caller has computed; durable on return."""
+        await self._threads.run(self._put, digest, data)
+
+    def _put(self, digest: Digest, data: bytes) -> None:
+        self._files.require_sound()
+        temporary = os.path.join(self._layout.uploads, str(uuid.uuid4()) + INSTALLING)
+        self._files.write_file(temporary, self._layout.blob(digest), data)
+
+    def adopt(self, digest: Digest, descriptor: int, source: str) -> None:
+        """Make a finished session's file the blob; durable on return. Blocking: call it in a thread."""
+        self._files.require_sound()
+        self._files.install(descriptor, source, source + INSTALLING, self._layout.blob(digest))
+
+    def size(self, digest: Digest) -> int | None:
+        """The file's size in bytes, None if there is none. One stat: it may run inside a transaction."""
+        try:
+            found = os.lstat(self._layout.blob(digest))
+        except (FileNotFoundError, InvalidDigest):
+            return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def quarantine(self, digest: Digest) -> None:
+        """Take the name from bytes that failed verification, and keep them aside."""
+        path = self._layout.blob(digest)
+        try:
+            self._files.rename(path, self._layout.quarantined(digest, f"{time.time():.6f}"))
+        except FileNotFoundError:
+            return
+        self._files.fsync_folder(os.path.dirname(path))
+
+    def verify(self, digest: Digest) -> bool:
+        """Read every byte and compare. Raises BlobMissing."""
+        hasher = ALGORITHMS[digest.algorithm].new()
+        try:
+            descriptor = _open_plain(self._layout.blob(digest), os.O_RDONLY)
+        except FileNotFoundError:
+            raise BlobMissing(digest) from None
+        with open(descriptor, "rb", buffering=0) as file:
+            while chunk := file.read(_CHUNK):
+                hasher.update(chunk)
+        return hasher.hexdigest() == digest.encoded
+
+    def walk(self) -> Iterator[tuple[Digest | None, os.DirEntry[str]]]:
+        """Every entry of every shard in the order of the names; None stands for a name that is no digest."""
+        for algorithm in ALGORITHMS:
+            for shard in SHARDS:
+                folder = os.path.join(self._layout.root, "blobs", algorithm, shard)
+                with os.scandir(folder) as entries:
+                    for entry in sorted(entries, key=lambda entry: entry.name):
+                        yield _digest_of(algorithm, shard, entry.name), entry
+
+
+def _open_plain(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+def _digest_of(algorithm: str, shard: str, name: str) -> Digest | None:
+    try:
+        digest = Digest(algorithm, name)
+    except InvalidDigest:
+        return None
+    return digest if name.startswith(shard) else None

@@ -1,0 +1,247 @@
+"""The SQLite file: its readers, its one writer, its migrations. The only module that imports sqlite3."""
+
+import asyncio
+import errno
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any, TypeVar
+
+from storage.errors import StorageError, StoreDegraded, StoreFull, StoreUnusable
+from storage.files import Files
+
+Connection = sqlite3.Connection
+DatabaseError = sqlite3.Error
+Result = TypeVar("Result")
+
+MIGRATIONS = ("schema.sql",)
+"""Scripts in order; `user_version` counts those that the file has seen."""
+
+_BATCH = 256  # changes in one transaction at most
+_CHECKPOINT = 4 * 2**20  # bytes of WAL after which the writer copies it back
+_SLOW_READ = 5.0  # seconds that a read waits for a lock, in a thread
+_BUSY = 5000  # milliseconds that the writer waits while another process recovers the WAL
+
+
+@dataclass(slots=True)
+class _Job:
+    change: Callable[[Connection], Any]
+    durable: bool
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[Any]"
+    result: Any = None
+    error: BaseException | None = field(default=None)
+
+
+class Database:
+    """Short reads on the caller's thread; writes gathered into one transaction by one thread.
+
+    Over processes, `flock` on the lock file decides who writes: SQLite's own busy-polling waits up to
+    seconds and then fails where this takes milliseconds, and checkpoints under it rule out the WAL-reset
+    race of SQLite 3.51.2 and older.
+    """
+
+    def __init__(self, path: str, lock: str, files: Files, *, durable: bool = True) -> None:
+        self._path, self._files, self._durable = path, files, durable
+        self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._writer = self._open()
+        self._flock(self._prepare)
+        self._reader = self._connect(0)
+        self._thread: threading.Thread | None = None
+
+    def _connect(self, timeout: float) -> Connection:
+        connection = sqlite3.connect(
+            f"file:{_quote(self._path)}?mode=ro",
+            uri=True,
+            timeout=timeout,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.execute("PRAGMA query_only=ON")
+        return connection
+
+    def _open(self) -> Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY / 1000, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        return connection
+
+    def _prepare(self) -> None:
+        connection = self._writer
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise StoreUnusable(
+                f"{self._path} has index version {version}, this program knows {len(MIGRATIONS)}: "
+                "use the newer program that wrote it"
+            )
+        if version == 0:
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        connection.execute("PRAGMA journal_mode=WAL")
+        for number, script in enumerate(MIGRATIONS[version:], version + 1):
+            text = (resources.files("storage") / script).read_text()
+            connection.executescript(f"BEGIN IMMEDIATE; {text} PRAGMA user_version={number}; COMMIT;")
+
+    # -- reading -------------------------------------------------------------------------------------
+
+    async def read(self, query: Callable[[Connection], Result], *, long: bool = False) -> Result:
+        """Run a short query here and now (about 10 µs); a long one, or a locked file, waits in a thread."""
+        if long:
+            return await asyncio.to_thread(self._read_slowly, query)
+        try:
+            return query(self._reader)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise
+        return await asyncio.to_thread(self._read_slowly, query)
+
+    def _read_slowly(self, query: Callable[[Connection], Result]) -> Result:
+        connection = self._connect(_SLOW_READ)
+        try:
+            return query(connection)
+        finally:
+            connection.close()
+
+    def scan(self) -> Connection:
+        """A read-only connection of its own for a long reader; the caller closes it."""
+        return self._connect(_SLOW_READ)
+
+    # -- writing -------------------------------------------------------------------------------------
+
+    async def write(self, change: Callable[[Connection], Result], *, durable: bool = True) -> Result:
+        """Make one change; committed on return. `durable=False`: a power cut may take it back.
+
+        `change` runs in the writer's thread, in a savepoint of its own: what it raises fails this call
+        alone. Raises StoreFull, StoreDegraded.
+        """
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="index-writer", daemon=True)
+            self._thread.start()
+        loop = asyncio.get_running_loop()
+        job = _Job(change, durable and self._durable, loop, loop.create_future())
+        self._jobs.put(job)
+        result: Result = await job.future
+        return result
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            batch = [job]
+            stop = False
+            while len(batch) < _BATCH and not stop:
+                try:
+                    following = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    stop = True
+                else:
+                    batch.append(following)
+            self._commit(batch)
+            for done in batch:
+                with suppress(RuntimeError):  # its loop has ended: nobody waits
+                    done.loop.call_soon_threadsafe(_deliver, done)
+            if stop:
+                return
+
+    def _commit(self, batch: list[_Job]) -> None:
+        try:
+            self._flock(lambda: self._transact(batch))
+        except BaseException as error:
+            fact = self._explain(error)
+            for job in batch:
+                # Also those whose own change went well: the transaction that held it is gone.
+                job.result, job.error = None, fact
+
+    def _transact(self, batch: list[_Job]) -> None:
+        connection = self._writer
+        if any(job.durable for job in batch):
+            self._files.require_sound()
+            connection.execute("PRAGMA synchronous=FULL")
+        else:
+            connection.execute(f"PRAGMA synchronous={'NORMAL' if self._durable else 'OFF'}")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for job in batch:
+                self._apply(connection, job)
+            self._files.call("commit", self._path, lambda: connection.execute("COMMIT"))
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        self._checkpoint()
+
+    def _apply(self, connection: Connection, job: _Job) -> None:
+        connection.execute("SAVEPOINT change")
+        try:
+            job.result = job.change(connection)
+        except Exception as error:
+            # SQLITE_FULL and its like roll the whole transaction back, silently for all the others.
+            if not connection.in_transaction:
+                raise
+            connection.execute("ROLLBACK TO change")
+            job.error = self._explain(error)
+        connection.execute("RELEASE change")
+
+    def _checkpoint(self) -> None:
+        """Copy the WAL back once it is long, under the lock. Not vital: the next commit tries again."""
+        with suppress(OSError, sqlite3.Error):
+            if os.path.getsize(f"{self._path}-wal") > _CHECKPOINT:
+                self._writer.execute("PRAGMA busy_timeout=0")  # a long scan must not hold up the writers
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self._writer.execute(f"PRAGMA busy_timeout={_BUSY}")
+
+    def _explain(self, error: BaseException) -> BaseException:
+        if isinstance(error, StorageError) or not isinstance(error, sqlite3.Error):
+            return error
+        code = getattr(error, "sqlite_errorcode", None) or 0
+        if code & 0xFF == sqlite3.SQLITE_FULL:
+            return StoreFull("the disk is full: nothing was stored; free some space and repeat")
+        if code & 0xFF == sqlite3.SQLITE_IOERR:
+            return self._latch(error)
+        return error
+
+    def _latch(self, error: BaseException) -> StoreDegraded:
+        try:
+            return self._files.latch(f"the index could not be written ({error})")
+        except OSError as second:
+            return StoreDegraded(
+                f"the index could not be written ({error}; {os.strerror(second.errno or errno.EIO)})"
+            )
+
+    def _flock(self, act: Callable[[], Result]) -> Result:
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            return act()
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Finish what is queued and close every connection."""
+        if self._thread:
+            self._jobs.put(None)
+            self._thread.join()
+        self._reader.close()
+        with suppress(OSError, sqlite3.Error):
+            self._flock(self._writer.close)  # the last connection checkpoints, so it holds the lock too
+        os.close(self._lock)
+
+
+def _deliver(job: _Job) -> None:
+    if job.future.done():  # its caller was cancelled
+        return
+    if job.error:
+        job.future.set_exception(job.error)
+    else:
+        job.future.set_result(job.result)
+
+
+def _quote(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")

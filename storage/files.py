@@ -1,0 +1,180 @@
+"""The only module that changes the file system.
+
+Every change is one call of `Files`, and each call passes `probe` before and after it acts: the crash
+tests record the calls there, make call k fail, or end the process at it.
+"""
+
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
+
+from storage.errors import StoreDegraded, StoreFull
+
+Result = TypeVar("Result")
+Probe = Callable[[str, str, str], None]
+"""Called with ("before" | "after", the call's name, what it acts on); raise OSError to make the call fail."""
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_LONGEST_VECTOR = 1024  # IOV_MAX on Linux and macOS
+
+
+class Files:
+    """Durable file-system calls below one root.
+
+    `durable=False` leaves out every fsync: for a store that dies with its process. All calls raise
+    StoreFull when there is no room; a failed fsync latches the whole store (`latch`), because the kernel
+    reports such an error once and then forgets the lost pages.
+    """
+
+    def __init__(self, degraded: str, *, durable: bool = True, probe: Probe | None = None) -> None:
+        self._degraded = degraded
+        self._durable = durable
+        self._probe = probe
+
+    def call(self, name: str, target: str, act: Callable[[], Result]) -> Result:
+        """Do one change, seen by the probe. The index passes its COMMIT through here too."""
+        try:
+            if self._probe:
+                self._probe("before", name, target)
+            result = act()
+            if self._probe:
+                self._probe("after", name, target)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise StoreFull("the disk is full: nothing was stored; free some space and repeat") from error
+            raise
+        return result
+
+    # -- the latch -----------------------------------------------------------------------------------
+
+    def require_sound(self) -> None:
+        """Raises StoreDegraded once any process has seen an fsync fail."""
+        if os.path.exists(self._degraded):
+            raise StoreDegraded("an earlier fsync failed: writes are refused until `registry fsck --repair`")
+
+    def latch(self, why: str) -> StoreDegraded:
+        """Mark the store degraded for every process and return the fact to raise."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self._degraded, flags, 0o600)
+        try:
+            os.write(descriptor, f"{why}\n".encode())
+        finally:
+            os.close(descriptor)
+        return StoreDegraded(f"{why}: writes are refused until `registry fsck --repair`")
+
+    # -- single calls --------------------------------------------------------------------------------
+
+    def mkdir(self, path: str) -> None:
+        self.call("mkdir", path, lambda: os.makedirs(path, 0o700, exist_ok=True))
+
+    def protect(self, path: str) -> None:
+        """Leave a folder to its owner alone."""
+        self.call("chmod", path, lambda: os.chmod(path, 0o700))
+
+    def create(self, path: str) -> int:
+        """A new empty file, open for reading and appending. The caller closes the descriptor."""
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return self.call("create", path, lambda: os.open(path, flags, 0o600))
+
+    def open_append(self, path: str) -> int:
+        """Raises FileNotFoundError. Never follows a link."""
+        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def append(self, descriptor: int, chunks: Sequence[bytes]) -> None:
+        """Write all of `chunks`, however short the kernel's writes are."""
+        left = [memoryview(chunk) for chunk in chunks if chunk]
+        while left:
+            vector = left[:_LONGEST_VECTOR]
+            written = self.call("write", str(descriptor), partial(os.writev, descriptor, vector))
+            while left and written >= len(left[0]):
+                written -= len(left.pop(0))
+            if written:
+                left[0] = left[0][written:]
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        self.call("truncate", str(descriptor), lambda: os.ftruncate(descriptor, size))
+
+    def fsync(self, descriptor: int, target: str) -> None:
+        if not self._durable:
+            return
+        try:
+            self.call("fsync", target, lambda: os.fsync(descriptor))
+        except (OSError, StoreFull) as error:
+            raise self.latch(f"fsync of {os.path.basename(target)} failed ({error})") from error
+
+    def fsync_folder(self, path: str) -> None:
+        if not self._durable:
+            return
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.fsync(descriptor, path)
+        finally:
+            os.close(descriptor)
+
+    def chmod(self, descriptor: int, mode: int) -> None:
+        self.call("chmod", str(descriptor), lambda: os.fchmod(descriptor, mode))
+
+    def link(self, source: str, target: str) -> None:
+        self.call("link", target, lambda: os.link(source, target))
+
+    def rename(self, source: str, target: str) -> None:
+        self.call("rename", target, lambda: os.rename(source, target))
+
+    def unlink(self, path: str) -> None:
+        """No error if it is gone already."""
+        try:
+            self.call("unlink", path, lambda: os.unlink(path))
+        except FileNotFoundError:
+            return
+
+    # -- durable installs ----------------------------------------------------------------------------
+
+    def install(self, descriptor: int, source: str, temporary: str, final: str) -> None:
+        """Give the bytes of `source` their `final` name too; complete and durable before the name exists.
+
+        An existing file is replaced, whatever its state: the bytes are the same by definition, and a bad
+        one is healed. `source` keeps its name, so that the caller can try again.
+        """
+        self.fsync(descriptor, source)
+        self.chmod(descriptor, 0o400)
+        if not _same_file(descriptor, final):  # rename between two names of one inode does nothing
+            self.unlink(temporary)
+            self.link(source, temporary)
+            self.rename(temporary, final)
+        self.fsync_folder(os.path.dirname(final))
+
+    def write_file(self, temporary: str, final: str, data: bytes) -> None:
+        """A small file, complete and durable before its `final` name exists."""
+        descriptor = self.create(temporary)
+        try:
+            self.append(descriptor, [data])
+            self.fsync(descriptor, temporary)
+            self.chmod(descriptor, 0o400)
+            self.rename(temporary, final)
+        except BaseException:
+            self.unlink(temporary)
+            raise
+        finally:
+            os.close(descriptor)
+        self.fsync_folder(os.path.dirname(final))
+
+
+@contextmanager
+def temporary_root() -> Iterator[str]:
+    """A root for a store that nobody needs afterwards."""
+    with tempfile.TemporaryDirectory(prefix="registry-", ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+def _same_file(descriptor: int, path: str) -> bool:
+    try:
+        there = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    here = os.fstat(descriptor)
+    return stat.S_ISREG(there.st_mode) and (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)

@@ -1,0 +1,79 @@
+"""The only module that builds a path.
+
+    ROOT/format                  the layout's version; an unknown one stops the start
+    ROOT/blobs/sha256/ab/<hex>   mode 0400; complete and correct from the instant the name exists
+    ROOT/uploads/<uuid4>         a session's bytes; its length is its offset
+    ROOT/uploads/<uuid4>.new     a second name on its way to blobs/; meaningless after a crash
+    ROOT/quarantine/             bytes that failed verification
+    ROOT/index.db                SQLite: every name that people gave (plus -wal and -shm)
+    ROOT/write.lock              flock: one writer of the index at a time
+    ROOT/degraded                there after a failed fsync; `registry fsck --repair` removes it
+
+The root itself is 0700. The 256 shards of each algorithm are made once, when the root is.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+
+from storage.digest import ALGORITHMS, Digest
+from storage.errors import InvalidDigest, UploadMissing
+
+FORMAT = "oci-registry 1\n"
+SHARDS = tuple(f"{number:02x}" for number in range(256))
+INSTALLING = ".new"
+
+_UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    root: str
+
+    def _at(self, *parts: str) -> str:
+        return os.path.join(self.root, *parts)
+
+    @property
+    def format(self) -> str:
+        return self._at("format")
+
+    @property
+    def uploads(self) -> str:
+        return self._at("uploads")
+
+    @property
+    def quarantine(self) -> str:
+        return self._at("quarantine")
+
+    @property
+    def index(self) -> str:
+        return self._at("index.db")
+
+    @property
+    def write_lock(self) -> str:
+        return self._at("write.lock")
+
+    @property
+    def degraded(self) -> str:
+        return self._at("degraded")
+
+    def folders(self) -> list[str]:
+        """Every folder of the tree, parents first."""
+        algorithms = [self._at("blobs", name) for name in ALGORITHMS]
+        shards = [os.path.join(folder, shard) for folder in algorithms for shard in SHARDS]
+        return [self._at("blobs"), *algorithms, *shards, self.uploads, self.quarantine]
+
+    def blob(self, digest: Digest) -> str:
+        """Raises InvalidDigest: a digest that a manifest may name need not be one that a file can have."""
+        if not digest.supported:
+            raise InvalidDigest(str(digest), "no bytes are kept under this algorithm")
+        return self._at("blobs", digest.algorithm, digest.encoded[:2], digest.encoded)
+
+    def quarantined(self, digest: Digest, suffix: str) -> str:
+        return self._at("quarantine", f"{digest.algorithm}-{digest.encoded}.{suffix}")
+
+    def upload(self, upload: str) -> str:
+        """Raises UploadMissing for anything but a canonical UUID of version 4."""
+        if not _UUID4.fullmatch(upload):
+            raise UploadMissing(upload)
+        return self._at("uploads", upload)

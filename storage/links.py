@@ -1,0 +1,120 @@
+"""The part of the index that says which repository holds which blob."""
+
+from collections.abc import Callable
+
+from storage.database import Connection, Database
+from storage.digest import Digest
+from storage.errors import BlobMissing, BlobReferenced
+from storage.rows import (
+    MISSING,
+    PRESENT,
+    FileSize,
+    drop_if_empty,
+    ensure_repository,
+    find_repository,
+    reveal_blob,
+)
+
+_MOST_SOURCES = 1000  # repositories looked at for a mount without `from`
+_MOST_PARENTS = 10  # named in a refusal
+
+
+class Links:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def size(self, repository: str, digest: Digest) -> int:
+        """The blob's size in bytes. Raises BlobMissing unless the repository has it."""
+        row = await self._database.read(
+            lambda connection: connection.execute(
+                "SELECT blobs.size FROM blobs JOIN links ON links.blob = blobs.id"
+                " JOIN repositories ON repositories.id = links.repository"
+                " WHERE blobs.digest = ? AND blobs.state = ? AND repositories.name = ?",
+                (digest.binary, PRESENT, repository),
+            ).fetchall()
+        )
+        if not row:
+            raise BlobMissing(digest)
+        size: int = row[0][0]
+        return size
+
+    async def claim(self, repository: str, digest: Digest, file_size: FileSize, upload: str = "") -> None:
+        """Make an installed blob visible in the repository and end the session that brought it.
+
+        Raises BlobMissing if the file has gone meanwhile: install again.
+        """
+
+        def change(connection: Connection) -> None:
+            blob, _ = reveal_blob(connection, digest, file_size)
+            _link(connection, ensure_repository(connection, repository), blob)
+            connection.execute("DELETE FROM uploads WHERE id = ?", (upload,))
+
+        await self._database.write(change)
+
+    async def mount(
+        self, repository: str, digest: Digest, file_size: FileSize, *, readable: Callable[[str], bool]
+    ) -> int:
+        """Link a blob that some `readable` repository has; return its size. Raises BlobMissing."""
+
+        def change(connection: Connection) -> int:
+            sources = connection.execute(
+                "SELECT repositories.name FROM blobs JOIN links ON links.blob = blobs.id"
+                " JOIN repositories ON repositories.id = links.repository"
+                " WHERE blobs.digest = ? AND blobs.state = ? LIMIT ?",
+                (digest.binary, PRESENT, _MOST_SOURCES),
+            ).fetchall()
+            if not any(name == repository or readable(name) for (name,) in sources):
+                raise BlobMissing(digest)
+            blob, size = reveal_blob(connection, digest, file_size)
+            _link(connection, ensure_repository(connection, repository), blob)
+            return size
+
+        return await self._database.write(change)
+
+    async def remove(self, repository: str, digest: Digest, *, even_if_referenced: bool) -> None:
+        """Take a blob from the repository. Raises BlobMissing, BlobReferenced."""
+
+        def change(connection: Connection) -> None:
+            found = find_repository(connection, repository)
+            row = connection.execute(
+                "SELECT blobs.id FROM blobs JOIN links ON links.blob = blobs.id"
+                " WHERE blobs.digest = ? AND links.repository = ?",
+                (digest.binary, found),
+            ).fetchone()
+            if found is None or row is None:
+                raise BlobMissing(digest)
+            if not even_if_referenced:
+                refuse_if_referenced(connection, found, row[0], digest)
+            connection.execute("DELETE FROM links WHERE repository = ? AND blob = ?", (found, row[0]))
+            drop_if_empty(connection, found)
+
+        await self._database.write(change)
+
+    async def lose(self, digest: Digest, distrust: Callable[[], bool]) -> None:
+        """Mark a blob missing everywhere if `distrust`, asked under the write lock, still says so.
+
+        Links stay: any upload of the digest, to any repository, brings it back.
+        """
+
+        def change(connection: Connection) -> None:
+            if distrust():
+                connection.execute("UPDATE blobs SET state = ? WHERE digest = ?", (MISSING, digest.binary))
+
+        await self._database.write(change)
+
+
+def refuse_if_referenced(connection: Connection, repository: int, blob: int, digest: Digest) -> None:
+    """Raises BlobReferenced, naming the manifests of the repository whose bytes name the blob."""
+    parents = connection.execute(
+        "SELECT DISTINCT blobs.digest FROM edges JOIN blobs ON blobs.id = edges.parent"
+        " WHERE edges.repository = ? AND edges.child = ? LIMIT ?",
+        (repository, blob, _MOST_PARENTS),
+    ).fetchall()
+    if parents:
+        raise BlobReferenced(digest, [Digest.from_binary(parent) for (parent,) in parents])
+
+
+def _link(connection: Connection, repository: int, blob: int) -> None:
+    connection.execute(
+        "INSERT INTO links (repository, blob) VALUES (?, ?) ON CONFLICT DO NOTHING", (repository, blob)
+    )

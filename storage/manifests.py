@@ -1,0 +1,306 @@
+"""The part of the index that holds manifests, what they name, and the tags that name them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from storage.database import Connection, Database
+from storage.digest import Digest
+from storage.errors import ManifestMissing, ReferencesMissing
+from storage.links import refuse_if_referenced
+from storage.rows import (
+    PRESENT,
+    FileSize,
+    drop_if_empty,
+    ensure_blob,
+    ensure_repository,
+    find_repository,
+    now,
+    reveal_blob,
+)
+
+
+class EdgeKind(IntEnum):
+    CONFIG = 1
+    LAYER = 2
+    CHILD = 3  # of an index: a manifest, or a blob (BuildKit's cache index)
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Content that a manifest names. One that is not `required` may be absent."""
+
+    digest: Digest
+    size: int
+    kind: EdgeKind
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """A manifest as listings and HEAD need it; `annotations` is the JSON object's text, `{}` for none."""
+
+    digest: Digest
+    media_type: str
+    size: int
+    artifact_type: str = ""
+    annotations: str = "{}"
+    subject: Digest | None = None
+
+
+TagCheck = Callable[[str, Digest | None, Digest | None], None]
+"""Called inside the transaction with a tag, the digest it names and the one to come; raises to refuse."""
+
+_MANY_EDGES = 500  # look-ups that the event loop can spare time for
+COLUMNS = "manifests.digest, media_type, manifests.size, artifact_type, annotations, subject"
+
+
+class Manifests:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(
+        self,
+        repository: str,
+        manifest: ManifestRow,
+        edges: Sequence[Edge],
+        tags: Sequence[str],
+        *,
+        file_size: FileSize,
+        check: TagCheck,
+        check_manifest: Callable[[bool], None],
+    ) -> list[tuple[str, Digest | None]]:
+        """Record a manifest whose bytes are installed, and move `tags` to it; all of it or nothing.
+
+        Returns each tag with the digest that it named before. `check_manifest` is told whether the
+        repository had the manifest. Raises ReferencesMissing, BlobMissing, and what the checks raise.
+        """
+
+        def change(connection: Connection) -> list[tuple[str, Digest | None]]:
+            found = ensure_repository(connection, repository)
+            moves = _examine(connection, found, manifest, edges, tags, check, check_manifest)
+            children = [(ensure_blob(connection, edge.digest, edge.size), edge.kind) for edge in edges]
+            blob, _ = reveal_blob(connection, manifest.digest, file_size)
+            _insert(connection, found, blob, manifest, children)
+            for tag in tags:
+                _move_tag(connection, found, tag, blob)
+            return moves
+
+        return await self._database.write(change)
+
+    async def examine(
+        self,
+        repository: str,
+        manifest: ManifestRow,
+        edges: Sequence[Edge],
+        tags: Sequence[str],
+        *,
+        check: TagCheck,
+        check_manifest: Callable[[bool], None],
+    ) -> None:
+        """Raise what `put` would: a refusal that comes before any byte is stored leaves nothing behind."""
+
+        def query(connection: Connection) -> None:
+            found = find_repository(connection, repository) or 0
+            _examine(connection, found, manifest, edges, tags, check, check_manifest)
+
+        await self._database.read(query, long=len(edges) > _MANY_EDGES)
+
+    async def find(self, repository: str, digest: Digest) -> ManifestRow:
+        """Raises ManifestMissing, also where the bytes are lost."""
+        return await self._one(
+            digest,
+            f"SELECT {COLUMNS} FROM manifests JOIN blobs ON blobs.id = manifests.blob"
+            " JOIN repositories ON repositories.id = manifests.repository"
+            " WHERE blobs.digest = ? AND blobs.state = ? AND repositories.name = ?",
+            (digest.binary, PRESENT, repository),
+        )
+
+    async def resolve(self, repository: str, tag: str) -> ManifestRow:
+        """The manifest that a tag names. Raises ManifestMissing."""
+        return await self._one(
+            tag,
+            f"SELECT {COLUMNS} FROM repositories JOIN tags ON tags.repository = repositories.id"
+            " JOIN manifests ON manifests.repository = tags.repository AND manifests.blob = tags.manifest"
+            " JOIN blobs ON blobs.id = manifests.blob"
+            " WHERE repositories.name = ? AND tags.name = ? AND blobs.state = ?",
+            (repository, tag, PRESENT),
+        )
+
+    async def _one(self, what: object, sql: str, values: tuple[object, ...]) -> ManifestRow:
+        rows = await self._database.read(lambda connection: connection.execute(sql, values).fetchall())
+        if not rows:
+            raise ManifestMissing(what)
+        return manifest_row(rows[0])
+
+    async def remove(
+        self, repository: str, digest: Digest, *, even_if_referenced: bool, check: TagCheck
+    ) -> list[str]:
+        """Delete a manifest with every tag on it; return those. Raises ManifestMissing, BlobReferenced."""
+
+        def change(connection: Connection) -> list[str]:
+            found = find_repository(connection, repository)
+            row = connection.execute(
+                "SELECT blob FROM manifests WHERE repository = ?"
+                " AND blob = (SELECT id FROM blobs WHERE digest = ?)",
+                (found, digest.binary),
+            ).fetchone()
+            if found is None or row is None:
+                raise ManifestMissing(digest)
+            if not even_if_referenced:
+                refuse_if_referenced(connection, found, row[0], digest)
+            tags = connection.execute(
+                "SELECT name FROM tags WHERE repository = ? AND manifest = ?", (found, row[0])
+            ).fetchall()
+            for (tag,) in tags:
+                check(tag, digest, None)
+            connection.execute("DELETE FROM tags WHERE repository = ? AND manifest = ?", (found, row[0]))
+            connection.execute("DELETE FROM manifests WHERE repository = ? AND blob = ?", (found, row[0]))
+            drop_if_empty(connection, found)
+            return [tag for (tag,) in tags]
+
+        return await self._database.write(change)
+
+    async def remove_tag(self, repository: str, tag: str, *, check: TagCheck) -> Digest:
+        """Delete a tag alone; return the digest that it named. Raises ManifestMissing."""
+
+        def change(connection: Connection) -> Digest:
+            found = find_repository(connection, repository)
+            old = None if found is None else _tagged(connection, found, tag)
+            if found is None or old is None:
+                raise ManifestMissing(tag)
+            check(tag, old, None)
+            _leave_tag(connection, found, tag)
+            connection.execute("DELETE FROM tags WHERE repository = ? AND name = ?", (found, tag))
+            return old
+
+        return await self._database.write(change)
+
+
+def manifest_row(row: Sequence[object]) -> ManifestRow:
+    digest, media_type, size, artifact_type, annotations, subject = row
+    assert isinstance(digest, bytes)
+    assert isinstance(size, int)
+    return ManifestRow(
+        Digest.from_binary(digest),
+        str(media_type),
+        size,
+        str(artifact_type),
+        str(annotations),
+        Digest.from_binary(subject) if isinstance(subject, bytes) else None,
+    )
+
+
+def _examine(
+    connection: Connection,
+    repository: int,
+    manifest: ManifestRow,
+    edges: Sequence[Edge],
+    tags: Sequence[str],
+    check: TagCheck,
+    check_manifest: Callable[[bool], None],
+) -> list[tuple[str, Digest | None]]:
+    """Every check of a push; each tag with the digest that it names now."""
+    _require_edges(connection, repository, edges)
+    check_manifest(_has_manifest(connection, repository, manifest.digest))
+    moves = [(tag, _tagged(connection, repository, tag)) for tag in tags]
+    for tag, old in moves:
+        check(tag, old, manifest.digest)
+    return moves
+
+
+def _require_edges(connection: Connection, repository: int, edges: Sequence[Edge]) -> None:
+    """Raises ReferencesMissing with every edge that is required and not here, or of another size."""
+    missing: dict[Digest, str] = {}
+    for edge in edges:
+        if not edge.required:
+            continue
+        size = _visible_size(connection, repository, edge)
+        if size is None:
+            missing[edge.digest] = "the repository does not have it: push it first"
+        elif size != edge.size:
+            missing[edge.digest] = f"it has {size} bytes here, the manifest says {edge.size}"
+    if missing:
+        raise ReferencesMissing(list(missing.items()))
+
+
+def _visible_size(connection: Connection, repository: int, edge: Edge) -> int | None:
+    tables = ("links", "manifests") if edge.kind is EdgeKind.CHILD else ("links",)
+    for table in tables:
+        row = connection.execute(
+            f"SELECT blobs.size FROM blobs JOIN {table} ON {table}.blob = blobs.id"
+            f" WHERE blobs.digest = ? AND blobs.state = ? AND {table}.repository = ?",
+            (edge.digest.binary, PRESENT, repository),
+        ).fetchone()
+        if row:
+            return int(row[0])
+    return None
+
+
+def _has_manifest(connection: Connection, repository: int, digest: Digest) -> bool:
+    row = connection.execute(
+        "SELECT 1 FROM manifests WHERE repository = ? AND blob = (SELECT id FROM blobs WHERE digest = ?)",
+        (repository, digest.binary),
+    ).fetchone()
+    return row is not None
+
+
+def _insert(
+    connection: Connection,
+    repository: int,
+    blob: int,
+    manifest: ManifestRow,
+    children: Sequence[tuple[int, EdgeKind]],
+) -> None:
+    connection.execute(
+        "INSERT INTO manifests (repository, blob, digest, media_type, artifact_type, subject, size,"
+        " annotations, pushed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET pushed = excluded.pushed, media_type = excluded.media_type,"
+        " artifact_type = excluded.artifact_type",
+        (
+            repository,
+            blob,
+            manifest.digest.binary,
+            manifest.media_type,
+            manifest.artifact_type,
+            manifest.subject.binary if manifest.subject else None,
+            manifest.size,
+            manifest.annotations,
+            now(),
+        ),
+    )
+    connection.executemany(
+        "INSERT INTO edges (repository, parent, child, kind) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        [(repository, blob, child, kind) for child, kind in children],
+    )
+
+
+def _tagged(connection: Connection, repository: int, tag: str) -> Digest | None:
+    row = connection.execute(
+        "SELECT blobs.digest FROM tags JOIN blobs ON blobs.id = tags.manifest"
+        " WHERE tags.repository = ? AND tags.name = ?",
+        (repository, tag),
+    ).fetchone()
+    return Digest.from_binary(row[0]) if row else None
+
+
+def _leave_tag(connection: Connection, repository: int, tag: str, going_to: int | None = None) -> None:
+    """Note on a manifest when its last tag leaves it: later clean-ups count from there."""
+    connection.execute(
+        "UPDATE manifests SET untagged = :now WHERE repository = :repository AND blob ="
+        " (SELECT manifest FROM tags WHERE repository = :repository AND name = :tag) AND blob IS NOT :next"
+        " AND (SELECT count(*) FROM tags WHERE repository = :repository AND manifest = blob) = 1",
+        {"now": now(), "repository": repository, "tag": tag, "next": going_to},
+    )
+
+
+def _move_tag(connection: Connection, repository: int, tag: str, blob: int) -> None:
+    _leave_tag(connection, repository, tag, going_to=blob)
+    connection.execute(
+        "INSERT INTO tags (repository, name, manifest, moved) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET manifest = excluded.manifest, moved = excluded.moved",
+        (repository, tag, blob, now()),
+    )
+    connection.execute(
+        "UPDATE manifests SET untagged = NULL WHERE repository = ? AND blob = ?", (repository, blob)
+    )

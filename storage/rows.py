@@ -1,0 +1,59 @@
+"""Rows that more than one part of the index needs: repositories and blobs, by name and digest."""
+
+import time
+from collections.abc import Callable
+
+from storage.database import Connection
+from storage.digest import Digest
+from storage.errors import BlobMissing
+
+MISSING, PRESENT = 0, 1
+
+FileSize = Callable[[Digest], int | None]
+"""The size in bytes of a digest's file, None if there is none: one stat, so it may run in a transaction."""
+
+
+def now() -> int:
+    return int(time.time())
+
+
+def find_repository(connection: Connection, name: str) -> int | None:
+    row = connection.execute("SELECT id FROM repositories WHERE name = ?", (name,)).fetchone()
+    return row[0] if row else None
+
+
+def ensure_repository(connection: Connection, name: str) -> int:
+    connection.execute("INSERT INTO repositories (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
+    found = find_repository(connection, name)
+    assert found is not None
+    return found
+
+
+def drop_if_empty(connection: Connection, repository: int) -> None:
+    """A repository without content leaves the catalog in the transaction that emptied it."""
+    connection.execute(
+        "DELETE FROM repositories WHERE id = :id"
+        " AND NOT EXISTS (SELECT 1 FROM links WHERE repository = :id)"
+        " AND NOT EXISTS (SELECT 1 FROM manifests WHERE repository = :id)",
+        {"id": repository},
+    )
+
+
+def ensure_blob(connection: Connection, digest: Digest, size: int) -> int:
+    """The row of a digest; a new one is `missing` until its bytes are seen."""
+    connection.execute(
+        "INSERT INTO blobs (digest, size, created, state) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (digest.binary, size, now(), MISSING),
+    )
+    row = connection.execute("SELECT id FROM blobs WHERE digest = ?", (digest.binary,)).fetchone()
+    return int(row[0])
+
+
+def reveal_blob(connection: Connection, digest: Digest, file_size: FileSize) -> tuple[int, int]:
+    """(id, size) of a digest whose file is there, its row present. Raises BlobMissing."""
+    size = file_size(digest)
+    if size is None:
+        raise BlobMissing(digest)
+    blob = ensure_blob(connection, digest, size)
+    connection.execute("UPDATE blobs SET state = ?, size = ? WHERE id = ?", (PRESENT, size, blob))
+    return blob, size

@@ -1,0 +1,117 @@
+"""A root opened: every part of the store, made from one folder."""
+
+import fcntl
+import os
+from dataclasses import dataclass
+
+from storage.blobs import BlobStore
+from storage.contracts import Names
+from storage.database import Database
+from storage.errors import StoreUnusable
+from storage.files import Files, Probe
+from storage.layout import FORMAT, Layout
+from storage.links import Links
+from storage.listings import Listings
+from storage.manifests import Manifests
+from storage.mounts import check_mount
+from storage.sessions import Sessions
+from storage.threads import Threads
+from storage.uploads import UploadStore
+
+_OURS = {"format", "format.new", "blobs", "uploads", "quarantine", "write.lock", "lost+found"}
+_BOOT = "/proc/sys/kernel/random/boot_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Bytes in `blobs` and `uploads`, names in `names`."""
+
+    layout: Layout
+    files: Files
+    database: Database
+    blobs: BlobStore
+    uploads: UploadStore
+    names: Names
+    threads: Threads
+    warnings: tuple[str, ...]
+
+    def close(self) -> None:
+        self.threads.close()
+        self.database.close()
+
+
+def open_store(
+    root: str, *, durable: bool = True, allow_network: bool = False, probe: Probe | None = None
+) -> Store:
+    """Open a root, making it first if it is new. Raises StoreUnusable, saying what to do."""
+    layout = Layout(os.path.abspath(root))
+    files = Files(layout.degraded, durable=durable, probe=probe)
+    warning = _prepare(layout, files, allow_network=allow_network)
+    threads = Threads()
+    database = Database(layout.index, layout.write_lock, files, durable=durable)
+    blobs = BlobStore(layout, files, threads)
+    uploads = UploadStore(layout, files, threads, blobs)
+    names = Names(Links(database), Sessions(database, _boot()), Manifests(database), Listings(database))
+    return Store(layout, files, database, blobs, uploads, names, threads, (warning,) if warning else ())
+
+
+def _prepare(layout: Layout, files: Files, *, allow_network: bool) -> str | None:
+    """Make what is missing; return a warning about the file system."""
+    try:
+        files.mkdir(layout.root)
+        warning = check_mount(layout.root, allow_network=allow_network)
+        lock = os.open(layout.write_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StoreUnusable(
+            f"{layout.root} cannot be written: {error.strerror}; choose another --root"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two servers may start on one new root
+        if not _recognise(layout):
+            _create(layout, files)
+    finally:
+        os.close(lock)
+    return warning
+
+
+def _recognise(layout: Layout) -> bool:
+    """Whether the root is ours already. Raises StoreUnusable for another format or another's folder."""
+    try:
+        with open(layout.format, encoding="utf-8", errors="replace") as file:
+            found = file.read(100)
+    except FileNotFoundError:
+        strangers = sorted(set(os.listdir(layout.root)) - _OURS)
+        if not strangers:
+            return False
+        if "docker" in strangers:
+            why = "holds the data of a distribution registry, which has another layout"
+        else:
+            why = f"is not empty ({', '.join(strangers[:3])}) and not a registry's"
+        raise StoreUnusable(f"{layout.root} {why}: choose an empty folder as --root") from None
+    if found != FORMAT:
+        raise StoreUnusable(
+            f"{layout.format} says {found.strip()!r}, this program knows {FORMAT.strip()!r}: "
+            "use the program that wrote it"
+        )
+    return True
+
+
+def _create(layout: Layout, files: Files) -> None:
+    """All folders durable before the format file says that they are."""
+    files.protect(layout.root)
+    for folder in layout.folders():
+        files.mkdir(folder)
+    for folder in [*layout.folders(), layout.root]:
+        files.fsync_folder(folder)
+    files.unlink(layout.format + ".new")
+    files.write_file(layout.format + ".new", layout.format, FORMAT.encode())
+    files.fsync_folder(os.path.dirname(layout.root))
+
+
+def _boot() -> str:
+    """This boot of the machine; empty where it can't be told."""
+    try:
+        with open(_BOOT, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

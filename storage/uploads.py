@@ -1,0 +1,211 @@
+"""Upload sessions: a file that grows, whose length is the session's offset."""
+
+import asyncio
+import fcntl
+import os
+import stat
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from storage.blobs import BlobStore
+from storage.digest import Digest, Hasher, new_hasher
+from storage.errors import DigestMismatch, StoreFull, UploadBusy, UploadMissing, UploadSealed, WrongLength
+from storage.files import Files
+from storage.layout import INSTALLING, Layout
+from storage.threads import Threads
+
+_GATHER = 2**20  # bytes for one hop: hashing and writing a mebibyte hide the hop's cost
+_FLOOR_BYTES, _FLOOR_SHARE = 2**30, 0.05  # uploads stop at 1 GiB or 5 % of free space, whichever is less
+
+
+class UploadSession:
+    """A session, open and locked: one writer at a time, over all workers. Made by `UploadStore.open`."""
+
+    def __init__(self, upload: str, path: str, descriptor: int, store: "UploadStore") -> None:
+        self.id = upload
+        self._path, self._descriptor = path, descriptor
+        self._files, self._threads, self._blobs = store.files, store.threads, store.blobs
+        found = os.fstat(descriptor)
+        self.size = found.st_size
+        self.sealed = not found.st_mode & stat.S_IWUSR
+
+    async def append(
+        self, body: AsyncIterator[bytes], *, algorithm: str, length: int | None = None
+    ) -> Digest | None:
+        """Append all of `body`; return the digest of the whole session if it began here, else None.
+
+        What arrived before a broken connection is kept. Raises UploadSealed; WrongLength if `length`
+        bytes were announced and others came, and then nothing of the body is kept.
+        """
+        if self.sealed:
+            raise UploadSealed(self.id)
+        start = self.size
+        hasher = new_hasher(algorithm) if start == 0 else None
+        try:
+            async for chunks in _gather(body):
+                if length is not None and self.size - start + sum(map(len, chunks)) > length:
+                    raise WrongLength(expected=length, actual=self.size - start + sum(map(len, chunks)))
+                await self._threads.run(self._write, chunks, hasher)
+            if length is not None and self.size - start < length:
+                raise WrongLength(expected=length, actual=self.size - start)
+        except WrongLength:
+            await self.truncate(start)
+            raise
+        return Digest(algorithm, hasher.hexdigest()) if hasher else None
+
+    def _write(self, chunks: list[bytes], hasher: Hasher | None) -> None:
+        if hasher:
+            for chunk in chunks:
+                hasher.update(chunk)
+        try:
+            self._files.append(self._descriptor, chunks)
+        finally:
+            self.size = os.fstat(self._descriptor).st_size
+
+    async def truncate(self, size: int) -> None:
+        """Take back what a refused request appended."""
+        await self._threads.run(self._files.truncate, self._descriptor, size)
+        self.size = size
+
+    async def digest(self, algorithm: str) -> Digest:
+        """Read the whole session and hash it."""
+        return await self._threads.run(self._digest, algorithm)
+
+    def _digest(self, algorithm: str) -> Digest:
+        hasher = new_hasher(algorithm)
+        offset = 0
+        while chunk := os.pread(self._descriptor, _GATHER, offset):
+            hasher.update(chunk)
+            offset += len(chunk)
+        return Digest(algorithm, hasher.hexdigest())
+
+    async def install(self, digest: Digest, known: Digest | None) -> None:
+        """Make the session's bytes the blob `digest`; durable on return, and the session sealed.
+
+        `known` spares the reading if it is of the same algorithm. Raises DigestMismatch.
+        """
+        actual = (
+            known if known and known.algorithm == digest.algorithm else await self.digest(digest.algorithm)
+        )
+        if actual != digest:
+            raise DigestMismatch(expected=digest, actual=actual)
+        await self._threads.run(self._blobs.adopt, digest, self._descriptor, self._path)
+        self.sealed = True
+
+    async def remove(self) -> None:
+        """End the session."""
+        await self._threads.run(self._files.unlink, self._path)
+
+
+class UploadStore:
+    def __init__(self, layout: Layout, files: Files, threads: Threads, blobs: BlobStore) -> None:
+        self._layout = layout
+        self.files, self.threads, self.blobs = files, threads, blobs
+
+    async def create(self) -> str:
+        """Begin a session and return its id, a version 4 UUID. Raises StoreFull below the floor."""
+        return await self.threads.run(self._create)
+
+    def _create(self) -> str:
+        self.files.require_sound()
+        self._require_room()
+        upload = str(uuid.uuid4())
+        os.close(self.files.create(self._layout.upload(upload)))
+        return upload
+
+    def _require_room(self) -> None:
+        found = os.statvfs(self._layout.root)
+        free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+        if free < min(_FLOOR_BYTES, _FLOOR_SHARE * total):
+            raise StoreFull(
+                f"only {free} bytes are free on the store's disk: uploads wait until there is room"
+            )
+
+    def size(self, upload: str) -> int:
+        """The session's offset. Raises UploadMissing."""
+        try:
+            return os.lstat(self._layout.upload(upload)).st_size
+        except FileNotFoundError:
+            raise UploadMissing(upload) from None
+
+    @asynccontextmanager
+    async def open(self, upload: str) -> AsyncIterator[UploadSession]:
+        """Lock a session. Raises UploadMissing, UploadBusy."""
+        self.files.require_sound()
+        path = self._layout.upload(upload)
+        descriptor = self._lock(upload, path)
+        try:
+            yield UploadSession(upload, path, descriptor, self)
+        finally:
+            os.close(descriptor)
+
+    def _lock(self, upload: str, path: str) -> int:
+        try:
+            descriptor = self.files.open_append(path)
+        except FileNotFoundError:
+            raise UploadMissing(upload) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Between open and lock another request may have ended the session.
+            if os.fstat(descriptor).st_nlink == 0 or os.lstat(path).st_ino != os.fstat(descriptor).st_ino:
+                raise UploadMissing(upload)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise UploadBusy(upload) from None
+        except (UploadMissing, FileNotFoundError):
+            os.close(descriptor)
+            raise UploadMissing(upload) from None
+        return descriptor
+
+    async def expire(self, idle: float) -> list[str]:
+        """Remove sessions, and leftovers of crashes, untouched for `idle` seconds; return their ids."""
+        return await self.threads.run(self._expire, idle)
+
+    def _expire(self, idle: float) -> list[str]:
+        expired = []
+        with os.scandir(self._layout.uploads) as entries:
+            stale = [entry.path for entry in entries if _idle_for(entry) >= idle]
+        for path in stale:
+            if path.endswith(INSTALLING):
+                self.files.unlink(path)
+                continue
+            upload = os.path.basename(path)
+            try:
+                descriptor = self._lock(upload, path)
+            except (UploadBusy, UploadMissing):
+                continue
+            try:
+                if time.time() - os.fstat(descriptor).st_mtime >= idle:
+                    self.files.unlink(path)
+                    expired.append(upload)
+            finally:
+                os.close(descriptor)
+        return expired
+
+
+def _idle_for(entry: os.DirEntry[str]) -> float:
+    try:
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime
+    except FileNotFoundError:
+        return -1.0
+
+
+async def _gather(body: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """Join small chunks to a hop's worth; what came before the body broke off is handed on first."""
+    chunks: list[bytes] = []
+    waiting = 0
+    try:
+        async for chunk in body:
+            chunks.append(chunk)
+            waiting += len(chunk)
+            if waiting >= _GATHER:
+                yield chunks
+                chunks, waiting = [], 0
+    except (Exception, asyncio.CancelledError):
+        if waiting:
+            yield chunks
+        raise
+    if waiting:
+        yield chunks

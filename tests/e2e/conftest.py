@@ -1,0 +1,70 @@
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import daemons
+from tests.e2e.clients import Client, closed_environment, find
+from tests.e2e.serving import Server, serve
+
+Require = Callable[[str], Client]
+
+
+def absent(what: str) -> None:
+    """Skips by name; in CI nothing may be missing, so there it fails."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what}: `make tools` installs it")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serve(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    """A folder that goes away at the end: image stores are large, and sockets need a short path."""
+    with tempfile.TemporaryDirectory(prefix="e2e-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def require(scratch: Path) -> Require:
+    environment = closed_environment(scratch / "home")
+
+    def client(tool: str) -> Client:
+        program = find(tool)
+        if program is None:
+            absent(f"{tool} is not installed")
+        return Client(program or tool, environment)
+
+    return client
+
+
+@pytest.fixture(scope="session")
+def docker(require: Require, scratch: Path) -> Iterator[Client]:
+    """A docker command on a private engine."""
+    for tool in ("dockerd", "containerd", "runc"):
+        require(tool)
+    if os.geteuid() != 0:
+        absent("the Docker Engine needs root")
+    command = daemons.docker_command()
+    if command is None:
+        absent("no docker command of dockerd's version is installed")
+    client = require(command or "docker")
+    with daemons.docker_engine(require("dockerd"), scratch / "docker") as host:
+        yield client.within(DOCKER_HOST=host)
+
+
+@pytest.fixture(scope="session")
+def ctr(require: Require, scratch: Path) -> Iterator[Client]:
+    """A ctr command on a private containerd."""
+    require("runc")
+    if os.geteuid() != 0:
+        absent("containerd needs root")
+    with daemons.containerd(require("containerd"), scratch / "containerd") as address:
+        yield require("ctr").within(CONTAINERD_ADDRESS=address, CONTAINERD_SNAPSHOTTER="native")

@@ -1,0 +1,95 @@
+"""Private daemons of real clients: each in its own folder, on its own socket, ended by its own process."""
+
+import contextlib
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.e2e.clients import Client, find
+from tests.e2e.serving import tail
+
+START_SECONDS = 30.0
+STOP_SECONDS = 60.0
+
+
+def docker_command() -> str | None:
+    """The docker command of the engine's own version: another one may come without a builder."""
+    wanted = version_of("dockerd")
+    candidates = [path for path in (find("docker"), "/usr/bin/docker") if path and Path(path).exists()]
+    return next((path for path in candidates if version_of(path) == wanted), None)
+
+
+def version_of(program: str) -> str | None:
+    path = find(program)
+    if path is None:
+        return None
+    told = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"\d+\.\d+\.\d+", told)
+    return found[0] if found else None
+
+
+@contextlib.contextmanager
+def docker_engine(dockerd: Client, folder: Path) -> Iterator[str]:
+    """The address of a Docker Engine that touches no firewall and no bridge; it starts its own containerd."""
+    folder.mkdir()
+    address = f"unix://{folder}/docker.sock"
+    settings = {
+        "host": address,
+        "data-root": folder / "data",
+        "exec-root": folder / "exec",
+        "pidfile": folder / "pid",
+        "iptables": "false",
+        "ip6tables": "false",
+        "bridge": "none",
+        "storage-driver": "vfs",  # works on any file system, inside containers too
+    }
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    with daemon(dockerd, flags, folder / "log", lambda log: "API listen on" in log):
+        yield address
+
+
+@contextlib.contextmanager
+def containerd(program: Client, folder: Path) -> Iterator[str]:
+    folder.mkdir()
+    address = folder / "containerd.sock"
+    (folder / "config.toml").write_text(
+        f"""version = 2
+root = "{folder}/root"
+state = "{folder}/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = "{address}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{folder}/opt"
+"""
+    )
+    flags = ["--config", str(folder / "config.toml")]
+    with daemon(program, flags, folder / "log", lambda log: "successfully booted" in log):
+        yield str(address)
+
+
+@contextlib.contextmanager
+def daemon(program: Client, flags: list[str], log: Path, ready: Callable[[str], bool]) -> Iterator[None]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [program.program, *flags],
+            env=dict(program.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not ready(log.read_text(errors="replace")):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"{program.program} did not start:\n{tail(log)}")
+            time.sleep(0.05)
+        yield
+        process.terminate()
+        process.wait(STOP_SECONDS)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()

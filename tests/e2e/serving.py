@@ -1,0 +1,75 @@
+"""A live `registry serve` on a folder of its own."""
+
+import contextlib
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ADDRESS = re.compile(r"http://(127\.0\.0\.1:[1-9]\d*)")
+START_SECONDS = 15.0
+STOP_SECONDS = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    host: str  # 127.0.0.1:PORT, the form that clients take in image names
+    root: Path
+    log: Path
+
+    def stored(self) -> frozenset[str]:
+        """The hex names of all blobs on disk: what deduplication is judged by."""
+        return frozenset(path.name for path in (self.root / "blobs").glob("*/*/*"))
+
+
+@contextlib.contextmanager
+def serve(folder: Path, *flags: str) -> Iterator[Server]:
+    """Serve until the block ends; then SIGTERM must end the process with exit code 0."""
+    root, log = folder / "root", folder / "serve.log"
+    command = [sys.executable, "-m", "registry", "serve", "--root", str(root)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", "0", *flags],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+        )
+    try:
+        yield Server(await_host(process, log), root, log)
+        process.terminate()
+        code = process.wait(STOP_SECONDS)
+        if code != 0:
+            raise AssertionError(f"SIGTERM ended the server with exit code {code}:\n{tail(log)}")
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def await_host(process: subprocess.Popen[bytes], log: Path) -> str:
+    """The address that the server prints, once it answers there."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        found = ADDRESS.search(log.read_text(errors="replace"))
+        if found and answers(found[1]):
+            return found[1]
+        time.sleep(0.02)
+    raise AssertionError(f"the server did not start within {START_SECONDS:.0f} s:\n{tail(log)}")
+
+
+def answers(host: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{host}/v2/", timeout=5) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, ConnectionError):
+        return False
+
+
+def tail(log: Path, lines: int = 30) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

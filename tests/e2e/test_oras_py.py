@@ -1,0 +1,54 @@
+"""oras for Python: whole uploads, chunked uploads, tags."""
+
+import os
+from pathlib import Path
+
+import pytest
+from oras.client import OrasClient
+
+from tests.e2e import reading
+from tests.e2e.serving import Server
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def oras(server: Server) -> OrasClient:
+    return OrasClient(hostname=server.host, insecure=True)
+
+
+# How the blob travels: oras sends it whole, or in chunks of which the last is short, even or alone.
+UPLOADS = {
+    "whole": {"do_chunked": False},
+    "chunks": {"do_chunked": True, "chunk_size": 70_000},
+    "even chunks": {"do_chunked": True, "chunk_size": 50_000},
+    "one chunk": {"do_chunked": True, "chunk_size": 1 << 20},
+}
+
+
+@pytest.mark.parametrize("upload", UPLOADS)
+def test_push_and_pull(upload: str, oras: OrasClient, server: Server, tmp_path: Path) -> None:
+    content = os.urandom(200_000)
+    (tmp_path / "data.bin").write_bytes(content)
+    image = f"{server.host}/oras-py/{upload.replace(' ', '-')}:1"
+
+    oras.push(image, files=[str(tmp_path / "data.bin")], disable_path_validation=True, **UPLOADS[upload])
+    (pulled,) = oras.pull(image, outdir=str(tmp_path / "back"))
+
+    assert Path(pulled).read_bytes() == content
+    assert content in reading.image(server, image.partition("/")[2].removesuffix(":1"), "1").values()
+
+
+def test_tags_and_delete(oras: OrasClient, server: Server, tmp_path: Path) -> None:
+    for tag in ("2", "1", "latest"):
+        (tmp_path / "data.bin").write_bytes(os.urandom(100))
+        oras.push(
+            f"{server.host}/oras-py/tags:{tag}",
+            files=[str(tmp_path / "data.bin")],
+            disable_path_validation=True,
+        )
+    assert oras.get_tags(f"{server.host}/oras-py/tags") == ["1", "2", "latest"]
+
+    oras.delete_tags(f"{server.host}/oras-py/tags", ["2"])
+
+    assert oras.get_tags(f"{server.host}/oras-py/tags") == ["1", "latest"]

@@ -1,0 +1,45 @@
+"""How sizes, tables and addresses read."""
+
+import pytest
+
+from registry.cli import text
+
+
+@pytest.mark.parametrize(
+    ("count", "reads"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (1049, "1.0 kB"),
+        (13_300, "13.3 kB"),
+        (99_949, "99.9 kB"),
+        (99_950, "100 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1.0 MB"),
+        (5_000_000_000, "5.0 GB"),
+        (5 * 10**15, "5000 TB"),
+    ],
+)
+def test_size(count: int, reads: str) -> None:
+    assert text.size(count) == reads
+
+
+def test_table() -> None:
+    assert text.table(("A", "BB"), [("one", "1"), ("x", "22")]) == "A    BB\none  1\nx    22"
+    assert text.table(("A", "BB"), []) == "A  BB"
+
+
+@pytest.mark.parametrize(
+    ("host", "written", "reached"),
+    [
+        ("127.0.0.1", "127.0.0.1:5000", "127.0.0.1"),
+        ("0.0.0.0", "0.0.0.0:5000", "127.0.0.1"),
+        ("::", "[::]:5000", "::1"),
+        ("::1", "[::1]:5000", "::1"),
+        ("registry.example", "registry.example:5000", "registry.example"),
+    ],
+)
+def test_addresses(host: str, written: str, reached: str) -> None:
+    assert text.address(host, 5000) == written
+    assert text.reachable(host) == reached

@@ -1,0 +1,314 @@
+"""Which layer wins, what stops a start, and which foreign environment names are understood."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from registry.config import SCHEMA, ConfigError, Settings, default_root, is_loopback, load, load_from_process
+
+HOME = {"HOME": "/home/ann"}
+
+
+def write(folder: Path, text: str) -> str:
+    file = folder / "registry.toml"
+    file.write_text(text)
+    return str(file)
+
+
+def test_without_any_layer_the_defaults_hold() -> None:
+    loaded = load({}, HOME)
+    assert loaded.settings == Settings(root=default_root(HOME))
+    assert set(loaded.sources.values()) == {"default"}
+    assert loaded.warnings == ()
+
+
+def test_the_defaults_are_safe() -> None:
+    settings = load({}, HOME).settings
+    assert is_loopback(settings.host)
+    assert settings.delete
+    assert not any((settings.anonymous, settings.ephemeral, settings.sparse, settings.allow_network_fs))
+
+
+@pytest.mark.parametrize(
+    ("platform", "environ", "root"),
+    [
+        ("linux", HOME, "/home/ann/.local/share/oci-registry"),
+        ("linux", {**HOME, "XDG_DATA_HOME": "/data"}, "/data/oci-registry"),
+        ("linux", {**HOME, "XDG_DATA_HOME": "relative"}, "/home/ann/.local/share/oci-registry"),
+        ("darwin", HOME, "/home/ann/Library/Application Support/oci-registry"),
+    ],
+)
+def test_default_root(
+    monkeypatch: pytest.MonkeyPatch, platform: str, environ: Mapping[str, str], root: str
+) -> None:
+    monkeypatch.setattr("sys.platform", platform)
+    assert load({}, environ).settings.root == root
+
+
+@pytest.mark.parametrize(
+    ("file", "environ", "flags", "port", "source"),
+    [
+        ("", {}, {}, 5000, "default"),
+        ("port = 1", {}, {}, 1, "file {file}"),
+        ("port = 1", {"REGISTRY_PORT": "2"}, {}, 2, "environment REGISTRY_PORT"),
+        ("port = 1", {"REGISTRY_PORT": "2"}, {"port": 3}, 3, "flag --port"),
+        ("port = 1", {}, {"port": None}, 1, "file {file}"),
+        ("port = 1", {"REGISTRY_PORT": ""}, {}, 1, "file {file}"),
+        ("port = 1", {"REGISTRY_HTTP_ADDR": "127.0.0.1:4"}, {}, 4, "environment REGISTRY_HTTP_ADDR"),
+        ("", {"REGISTRY_PORT": "2", "REGISTRY_HTTP_ADDR": "[::1]:4"}, {}, 2, "environment REGISTRY_PORT"),
+        ("", {"REGISTRY_HTTP_ADDR": "[::1]:4", "REGISTRY_PORT": "2"}, {}, 2, "environment REGISTRY_PORT"),
+    ],
+)
+def test_precedence(
+    tmp_path: Path,
+    file: str,
+    environ: Mapping[str, str],
+    flags: Mapping[str, object],
+    port: int,
+    source: str,
+) -> None:
+    config = write(tmp_path, file)
+    loaded = load(flags, {**HOME, **environ}, config)
+    assert loaded.settings.port == port
+    assert loaded.sources["port"] == source.format(file=config)
+
+
+def test_the_variable_names_the_file_and_the_flag_beats_it(tmp_path: Path) -> None:
+    config = write(tmp_path, "port = 1")
+    assert load({}, {**HOME, "REGISTRY_CONFIG": config}).settings.port == 1
+    loaded = load({}, {**HOME, "REGISTRY_CONFIG": "/nowhere"}, config)
+    assert (loaded.settings.port, loaded.warnings) == (1, ())
+
+
+TEXTS = {
+    "root": ("/srv/images", "/srv/images"),
+    "host": ("::1", "::1"),
+    "port": ("5001", 5001),
+    "workers": ("4", 4),
+    "anonymous": ("pull", "pull"),
+    "delete": ("false", False),
+    "sparse": ("on", True),
+    "ephemeral": ("1", True),
+    "access_log": ("No", False),
+    "upload_expiry": ("1h30m", 5400),
+    "drain": ("5", 5),
+    "allow_network_fs": ("yes", True),
+}
+
+
+@pytest.mark.parametrize("name", SCHEMA)
+def test_every_key_has_a_variable(name: str) -> None:
+    text, value = TEXTS[name]
+    loaded = load({}, {**HOME, SCHEMA[name].variable: text})
+    assert getattr(loaded.settings, name) == value
+    assert loaded.sources[name] == f"environment REGISTRY_{name.upper()}"
+
+
+@pytest.mark.parametrize("name", SCHEMA)
+def test_flags_are_read_like_variables(name: str) -> None:
+    text, value = TEXTS[name]
+    loaded = load({name: text}, HOME)
+    assert getattr(loaded.settings, name) == value
+    assert loaded.sources[name] == f"flag {SCHEMA[name].flag}"
+
+
+def test_a_bad_flag_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"'soon' \(flag --upload-expiry\): expected seconds"):
+        load({"upload_expiry": "soon"}, HOME)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("prt = 1", ["prt", "did you mean port?"]),
+        ("zzzzzz = 1", ["zzzzzz", "known keys: root, host, port"]),
+        ("[http]\nport = 1", ["http"]),
+        ('port = "5000"', ["port = '5000'", "a whole number from 0 to 65535"]),
+        ("port = 65536", ["port = 65536"]),
+        ("port = true", ["port = True"]),
+        ("workers = 0", ["workers = 0", "from 1 to"]),
+        ("delete = 1", ["delete = 1", "true or false"]),
+        ('anonymous = "all"', ["anonymous = 'all'", '"pull", "push"']),
+        ('root = ""', ["root = ''", "the path of a folder"]),
+        ("root = 5", ["root = 5"]),
+        ('host = "http://x"', ["host = 'http://x'", "an address"]),
+        ('drain = "soon"', ["drain = 'soon'", "90s"]),
+        ("drain = -1", ["drain = -1"]),
+        ("drain = 1.5", ["drain = 1.5"]),
+        ('upload_expiry = ""', ["upload_expiry = ''"]),
+        ("upload_expiry = 0", ["upload_expiry = 0", "1 at least"]),
+        ("port 1", ["is not TOML", "line 1"]),
+    ],
+)
+def test_a_bad_file_stops_the_start(tmp_path: Path, text: str, says: list[str]) -> None:
+    config = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load({}, HOME, config)
+    assert all(part in str(caught.value) for part in [*says, config])
+
+
+@pytest.mark.parametrize("content", [b"\xff", None])
+def test_an_unreadable_file_stops_the_start(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "registry.toml"
+    if content:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"registry\.toml"):
+        load({}, HOME, str(file))
+
+
+def test_a_yaml_file_stops_the_start() -> None:
+    with pytest.raises(ConfigError, match="as TOML"):
+        load({}, HOME, "/etc/distribution/config.yml")
+
+
+@pytest.mark.parametrize(
+    ("environ", "key", "value"),
+    [
+        ({"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": "/srv"}, "root", "/srv"),
+        ({"REGISTRY_STORAGE_DELETE_ENABLED": "false"}, "delete", False),
+        ({"REGISTRY_HTTP_ADDR": ":5001"}, "host", "0.0.0.0"),
+        ({"REGISTRY_HTTP_ADDR": ":5001"}, "port", 5001),
+        ({"REGISTRY_HTTP_ADDR": "0.0.0.0:5001"}, "host", "0.0.0.0"),
+        ({"REGISTRY_HTTP_ADDR": "[::]:5001"}, "host", "::"),
+        ({"REGISTRY_HTTP_ADDR": "localhost:5001"}, "host", "localhost"),
+        ({"REGISTRY_HTTP_DRAINTIMEOUT": "1m5s"}, "drain", 65),
+        ({"REGISTRY_LOG_ACCESSLOG_DISABLED": "true"}, "access_log", False),
+        ({"REGISTRY_LOG_ACCESSLOG_DISABLED": "false"}, "access_log", True),
+    ],
+)
+def test_names_of_the_distribution_image(environ: Mapping[str, str], key: str, value: object) -> None:
+    loaded = load({"anonymous": "push"}, {**HOME, **environ})
+    assert getattr(loaded.settings, key) == value
+    assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "REGISTRY_HTTP_SECRET=abc",
+        "REGISTRY_HTTP_HOST=https://registry.example",
+        "REGISTRY_LOG_LEVEL=debug",
+        "REGISTRY_LOG_FIELDS_SERVICE=registry",
+        "REGISTRY_STORAGE=filesystem",
+        "REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR=inmemory",
+        "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_ENABLED=true",
+        "REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED=false",
+        "REGISTRY_AUTH=",
+        # what a container platform sets for Services named registry, registry-proxy and registry-auth
+        "REGISTRY_PORT=tcp://10.0.0.7:5000",
+        "REGISTRY_SERVICE_HOST=10.0.0.7",
+        "REGISTRY_SERVICE_PORT=5000",
+        "REGISTRY_SERVICE_PORT_HTTP=5000",
+        "REGISTRY_PORT_5000_TCP=tcp://10.0.0.7:5000",
+        "REGISTRY_PORT_5000_TCP_ADDR=10.0.0.7",
+        "REGISTRY_PROXY_SERVICE_HOST=10.0.0.8",
+        "REGISTRY_PROXY_PORT_80_TCP_PROTO=tcp",
+        "REGISTRY_AUTH_PORT=tcp://10.0.0.8:5001",
+        "REGISTRY_NAME=/app/registry",
+        "PATH=/bin",
+    ],
+)
+def test_passed_over(variable: str) -> None:
+    name, _, value = variable.partition("=")
+    loaded = load({}, {**HOME, name: value})
+    assert set(loaded.sources.values()) == {"default"}
+    assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("variable", "says"),
+    [
+        ("REGISTRY_AUTH=htpasswd", "logins"),
+        ("REGISTRY_AUTH_HTPASSWD_PATH=/auth/htpasswd", "logins"),
+        ("REGISTRY_AUTH_TOKEN_SERVICE=registry", "logins"),
+        ("REGISTRY_HTTP_TLS_CERTIFICATE=/c.pem", "TLS"),
+        ("REGISTRY_PROXY_REMOTEURL=https://registry.example", "mirroring"),
+        ("REGISTRY_STORAGE=s3", "'s3'"),
+        ("REGISTRY_STORAGE_S3_BUCKET=images", "REGISTRY_ROOT"),
+        ("REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED=true", "REGISTRY_ANONYMOUS=pull"),
+        ("REGISTRY_STORAGE_MAINTENANCE_READONLY={enabled: true}", "REGISTRY_ANONYMOUS=pull"),
+        ("REGISTRY_CONFIGURATION_PATH=/etc/x.yml", "TOML"),
+        ("REGISTRY_HTTP_ADDR=5000", "HOST:PORT"),
+        ("REGISTRY_HTTP_ADDR=:http", "a whole number"),
+        ("REGISTRY_PORT=http", "a whole number from 0 to 65535"),
+        ("REGISTRY_DELETE=maybe", "true or false"),
+        ("REGISTRY_DRAIN=1 day", "90s"),
+    ],
+)
+def test_variables_that_stop_the_start(variable: str, says: str) -> None:
+    name, _, value = variable.partition("=")
+    with pytest.raises(ConfigError) as caught:
+        load({"anonymous": "push"}, {**HOME, name: value})
+    assert name in str(caught.value)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("REGISTRY_ROT", "did you mean REGISTRY_ROOT?"),
+        ("REGISTRY_NOTIFICATIONS_ENDPOINTS", "no effect"),
+    ],
+)
+def test_unknown_variables_are_warned_about(name: str, says: str) -> None:
+    loaded = load({}, {**HOME, name: "x"})
+    assert len(loaded.warnings) == 1
+    assert name in loaded.warnings[0]
+    assert says in loaded.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("host", "anonymous", "starts"),
+    [
+        ("127.0.0.1", "", True),
+        ("127.9.9.9", "", True),
+        ("::1", "", True),
+        ("[::1]", "", True),
+        ("localhost", "", True),
+        ("0.0.0.0", "", False),
+        ("::", "", False),
+        ("10.0.0.1", "", False),
+        ("registry.example", "", False),
+        ("localhost.example", "", False),
+        ("0.0.0.0", "pull", True),
+        ("0.0.0.0", "push", True),
+        ("127.0.0.1", "pull", True),
+    ],
+)
+def test_only_loopback_is_open_without_asking(host: str, anonymous: str, starts: bool) -> None:
+    flags = {"host": host, "anonymous": anonymous or None}
+    if starts:
+        assert load(flags, HOME).settings.host == host.strip("[]")
+        return
+    with pytest.raises(ConfigError, match="--anonymous pull"):
+        load(flags, HOME)
+    assert load(flags, HOME, serving=False).settings.host == host
+
+
+def test_a_temporary_root_and_a_named_one_exclude_each_other() -> None:
+    with pytest.raises(ConfigError, match="not both"):
+        load({"root": "/srv", "ephemeral": True}, HOME)
+    # An image that sets the root for everyone must not forbid the flag.
+    assert load({"ephemeral": True}, {**HOME, "REGISTRY_ROOT": "/srv"}).settings.ephemeral
+
+
+def test_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load({"root": "images"}, HOME).settings.root == str(tmp_path / "images")
+
+
+def test_the_process_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_DRAIN", "7")
+    assert load_from_process({}).settings.drain == 7
+
+
+def test_settings_travel_to_workers() -> None:
+    settings = load({"port": 0}, HOME).settings
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_every_key_explains_itself() -> None:
+    assert all(key.help.endswith(".") and key.kind.expected for key in SCHEMA.values())
+    assert set(TEXTS) == set(SCHEMA)

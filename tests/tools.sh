@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Installs the clients that the end-to-end tests drive and the official conformance runner.
+# Idempotent, and fast when everything is there. `tools.sh NAME...` installs only the named Go tools.
+set -uo pipefail
+
+# command            Debian package; docker by its path, as another docker command may be a client without a builder
+DEBIAN='
+/usr/bin/docker      docker.io
+dockerd              docker.io
+containerd           containerd
+ctr                  containerd
+runc                 runc
+podman               podman
+buildah              buildah
+skopeo               skopeo
+debootstrap          debootstrap
+update-ca-certificates ca-certificates
+'
+# command     module                                                     version
+GO_TOOLS='
+crane         github.com/google/go-containerregistry/cmd/crane           v0.22.1
+oras          oras.land/oras/cmd/oras                                    v1.3.6
+regctl        github.com/regclient/regclient/cmd/regctl                  v0.11.7
+conformance   github.com/opencontainers/distribution-spec/conformance    v0.0.0-20260831232431-97274622c111
+'
+
+problems=()
+problem() { problems+=("$1"); }
+
+missing_packages() {
+    local command package
+    while read -r command package; do
+        [ -z "$command" ] && continue
+        command -v "$command" >/dev/null || echo "$package"
+    done <<<"$DEBIAN" | sort -u
+}
+
+install_packages() {
+    local -a packages
+    read -ra packages <<<"$(missing_packages | tr '\n' ' ')"
+    [ ${#packages[@]} -eq 0 ] && return
+    if ! command -v apt-get >/dev/null; then
+        problem "missing: ${packages[*]} (Debian's names). This machine has no apt-get: install them with its own package manager; the Docker Engine, containerd and podman tests need Linux."
+        return
+    fi
+    if [ "$(id -u)" != 0 ]; then
+        problem "missing: ${packages[*]}. Not root: type  sudo apt-get update && sudo apt-get install --no-install-recommends ${packages[*]}"
+        return
+    fi
+    echo "Installing ${packages[*]}"
+    # RUNLEVEL=1 keeps the packages from starting their daemons: the tests start private ones.
+    if ! { apt-get update -q && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qy --no-install-recommends "${packages[@]}"; }; then
+        problem "apt-get could not install ${packages[*]}; its own messages are above."
+    fi
+}
+
+install_go_tools() {
+    local command module version bin have
+    bin=""
+    if command -v go >/dev/null; then
+        bin=$(go env GOBIN)
+        bin=${bin:-$(go env GOPATH)/bin}
+    fi
+    while read -r command module version; do
+        [ -z "$command" ] && continue
+        case " $* " in "  " | *" $command "*) ;; *) continue ;; esac
+        if [ -z "$bin" ]; then
+            problem "missing: $command. It needs Go 1.26.7 or newer (https://go.dev/dl or the package golang-go), then  go install $module@$version"
+            continue
+        fi
+        have=$(go version -m "$bin/$command" 2>/dev/null | awk '$1 == "mod" { print $3 }')
+        [ "$have" = "$version" ] && continue
+        echo "Installing $command $version"
+        # Run outside the tree: no go.mod of ours may choose the versions.
+        (cd / && go install "$module@$version") || problem "go could not install $module@$version; its own messages are above."
+    done <<<"$GO_TOOLS"
+}
+
+[ $# -eq 0 ] && install_packages
+install_go_tools "$@"
+
+for line in ${problems[@]+"${problems[@]}"}; do
+    echo "tools: $line" >&2
+done
+[ ${#problems[@]} -eq 0 ]
