@@ -81,6 +81,7 @@ def _load(flags: dict[str, object], config_file: str | None, *, serving: bool = 
 def _explained() -> Iterator[None]:
     """Facts of the store become messages with an exit code."""
     from registry.errors import RegistryError
+    from storage.database import DatabaseError
     from storage.errors import InvalidDigest, StorageError, StoreUnusable
 
     try:
@@ -89,6 +90,8 @@ def _explained() -> Iterator[None]:
         raise Refused(str(error)) from error
     except StorageError as error:
         raise Failed(str(error)) from error
+    except DatabaseError as error:
+        raise Failed(f"the index of the root cannot be read: {error}") from error
     except PermissionError as error:
         raise Refused(f"{error.filename}: {error.strerror}; run it as the user who serves") from error
 
@@ -199,6 +202,33 @@ def rm(target: str, yes: bool, config_file: str | None, **flags: object) -> None
         if wanted.reference is None and not yes:
             click.confirm(f"Remove everything in {wanted.repository}?", abort=True, err=True)
         click.echo(content.remove(settings, wanted))
+
+
+@cli.command()
+@click.option("--repair", is_flag=True, help="Take bad bytes out of the way, so that a push heals them.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@settings_options("root")
+def fsck(repair: bool, as_json: bool, config_file: str | None, **flags: object) -> None:
+    """Check every byte and every name of the root. Works beside a running server.
+
+    The exit code is 0 only if nothing was found, repaired or not: check again after a repair.
+
+    \b
+    Examples:
+      registry fsck
+      registry fsck --root /srv/images --json
+      registry fsck --repair
+    """
+    settings = _load(flags, config_file).settings
+    from registry.cli.fsck import fsck as check
+    from registry.cli.fsck import summary
+    from registry.cli.text import Counter
+
+    with _explained(), Counter(sys.stderr) as counter:
+        report = check(settings, repair=repair, progress=counter.add)
+    as_object = {"sound": report.sound, **asdict(report)}
+    click.echo(json.dumps(as_object, indent=2) if as_json else summary(report))
+    sys.exit(0 if report.sound else 1)
 
 
 @cli.command()

@@ -98,14 +98,14 @@ class Repository:
         if isinstance(reference, Digest) and digest != reference:
             raise DigestMismatch(expected=reference, actual=digest)
         manifest = await self._registry.parse(raw, content_type, digest)
-        edges = _edges(manifest, sparse=self._registry.sparse)
+        row, edges = describe(manifest, sparse=self._registry.sparse)
         moved = list(dict.fromkeys([reference, *tags] if isinstance(reference, Tag) else tags))
 
         def check_manifest(exists: bool) -> None:
             if not moved:
                 condition.check(digest, digest if exists else None)
 
-        put = (self.name, _row(manifest), edges, moved)
+        put = (self.name, row, edges, moved)
         check = self._guarded(condition)
         await self._names.manifests.examine(*put, check=check, check_manifest=check_manifest)
         await self._blobs.put(digest, raw)
@@ -172,18 +172,15 @@ class Repository:
         await self._names.links.lose(digest, still_bad)
 
 
-def _edges(manifest: Manifest, *, sparse: bool) -> list[Edge]:
-    def edge(descriptor: Descriptor, kind: EdgeKind, *, optional: bool = False) -> Edge:
-        return Edge(descriptor.digest, descriptor.size, kind, required=not (sparse or optional))
+def describe(manifest: Manifest, *, sparse: bool) -> tuple[ManifestRow, list[Edge]]:
+    """What the index keeps of a manifest."""
 
-    config = [edge(manifest.config, EdgeKind.CONFIG)] if manifest.config else []
-    layers = [edge(layer, EdgeKind.LAYER, optional=is_foreign(layer)) for layer in manifest.blobs]
-    return [*config, *layers, *(edge(child, EdgeKind.CHILD) for child in manifest.children)]
+    def edge(descriptor: Descriptor, kind: EdgeKind) -> Edge:
+        required = not (sparse or (kind is EdgeKind.LAYER and is_foreign(descriptor)))
+        return Edge(descriptor.digest, descriptor.size, kind, required)
 
-
-def _row(manifest: Manifest) -> ManifestRow:
     own = manifest.descriptor
-    return ManifestRow(
+    row = ManifestRow(
         own.digest,
         own.media_type,
         own.size,
@@ -191,3 +188,6 @@ def _row(manifest: Manifest) -> ManifestRow:
         json.dumps(dict(own.annotations), ensure_ascii=False, separators=(",", ":")),
         manifest.subject.digest if manifest.subject else None,
     )
+    config = [edge(manifest.config, EdgeKind.CONFIG)] if manifest.config else []
+    layers = [edge(layer, EdgeKind.LAYER) for layer in manifest.blobs]
+    return row, [*config, *layers, *(edge(child, EdgeKind.CHILD) for child in manifest.children)]

@@ -67,6 +67,10 @@ class Files:
             os.close(descriptor)
         return StoreDegraded(f"{why}: writes are refused until `registry fsck --repair`")
 
+    def unlatch(self) -> None:
+        """Trust the disk again: only for who has read all of it."""
+        self.unlink(self._degraded)
+
     # -- single calls --------------------------------------------------------------------------------
 
     def mkdir(self, path: str) -> None:

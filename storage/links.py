@@ -83,8 +83,7 @@ class Links:
             ).fetchone()
             if found is None or row is None:
                 raise BlobMissing(digest)
-            if not even_if_referenced:
-                refuse_if_referenced(connection, found, row[0], digest)
+            release(connection, found, row[0], digest, even_if_referenced=even_if_referenced)
             connection.execute("DELETE FROM links WHERE repository = ? AND blob = ?", (found, row[0]))
             drop_if_empty(connection, found)
 
@@ -103,8 +102,15 @@ class Links:
         await self._database.write(change)
 
 
-def refuse_if_referenced(connection: Connection, repository: int, blob: int, digest: Digest) -> None:
-    """Raises BlobReferenced, naming the manifests of the repository whose bytes name the blob."""
+def release(
+    connection: Connection, repository: int, blob: int, digest: Digest, *, even_if_referenced: bool
+) -> None:
+    """Let content of the repository go. Raises BlobReferenced, naming the manifests whose bytes name it."""
+    if even_if_referenced:
+        connection.execute(
+            "UPDATE edges SET optional = 1 WHERE repository = ? AND child = ?", (repository, blob)
+        )
+        return
     parents = connection.execute(
         "SELECT DISTINCT blobs.digest FROM edges JOIN blobs ON blobs.id = edges.parent"
         " WHERE edges.repository = ? AND edges.child = ? LIMIT ?",

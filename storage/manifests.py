@@ -7,7 +7,7 @@ from enum import IntEnum
 from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import ManifestMissing, ReferencesMissing
-from storage.links import refuse_if_referenced
+from storage.links import release
 from storage.rows import (
     PRESENT,
     FileSize,
@@ -79,7 +79,10 @@ class Manifests:
         def change(connection: Connection) -> list[tuple[str, Digest | None]]:
             found = ensure_repository(connection, repository)
             moves = _examine(connection, found, manifest, edges, tags, check, check_manifest)
-            children = [(ensure_blob(connection, edge.digest, edge.size), edge.kind) for edge in edges]
+            children = [
+                (ensure_blob(connection, edge.digest, edge.size), edge.kind, not edge.required)
+                for edge in edges
+            ]
             blob, _ = reveal_blob(connection, manifest.digest, file_size)
             _insert(connection, found, blob, manifest, children)
             for tag in tags:
@@ -147,8 +150,7 @@ class Manifests:
             ).fetchone()
             if found is None or row is None:
                 raise ManifestMissing(digest)
-            if not even_if_referenced:
-                refuse_if_referenced(connection, found, row[0], digest)
+            release(connection, found, row[0], digest, even_if_referenced=even_if_referenced)
             tags = connection.execute(
                 "SELECT name FROM tags WHERE repository = ? AND manifest = ?", (found, row[0])
             ).fetchall()
@@ -250,7 +252,7 @@ def _insert(
     repository: int,
     blob: int,
     manifest: ManifestRow,
-    children: Sequence[tuple[int, EdgeKind]],
+    children: Sequence[tuple[int, EdgeKind, bool]],
 ) -> None:
     connection.execute(
         "INSERT INTO manifests (repository, blob, digest, media_type, artifact_type, subject, size,"
@@ -270,8 +272,9 @@ def _insert(
         ),
     )
     connection.executemany(
-        "INSERT INTO edges (repository, parent, child, kind) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        [(repository, blob, child, kind) for child, kind in children],
+        "INSERT INTO edges (repository, parent, child, kind, optional) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET optional = min(optional, excluded.optional)",
+        [(repository, blob, child, kind, optional) for child, kind, optional in children],
     )
 
 

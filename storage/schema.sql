@@ -43,12 +43,14 @@ CREATE INDEX manifests_blob ON manifests (blob);
 CREATE INDEX manifests_subject ON manifests (repository, subject, artifact_type, digest)
     WHERE subject IS NOT NULL;
 
--- What a manifest's bytes name. kind: 1 config, 2 layer, 3 child.
+-- What a manifest's bytes name. kind: 1 config, 2 layer, 3 child. optional: it was accepted, or deleted, as one
+-- that may be absent (foreign layers, --sparse); all others must be there, and fsck says so where they are not.
 CREATE TABLE edges (
     repository  INTEGER NOT NULL REFERENCES repositories,
     parent      INTEGER NOT NULL,
     child       INTEGER NOT NULL REFERENCES blobs,
     kind        INTEGER NOT NULL,
+    optional    INTEGER NOT NULL,
     PRIMARY KEY (repository, parent, child, kind),
     FOREIGN KEY (repository, parent) REFERENCES manifests (repository, blob) ON DELETE CASCADE
 ) WITHOUT ROWID;

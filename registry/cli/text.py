@@ -1,6 +1,9 @@
 """How the command line writes: sizes, tables, addresses."""
 
+import time
 from collections.abc import Sequence
+from typing import Self, TextIO
+
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -31,3 +34,29 @@ def address(host: str, port: int) -> str:
 def reachable(host: str) -> str:
     """The address at which this machine reaches a server that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
+
+
+class Counter:
+    """Bytes done so far, with the rate, rewritten in place twice a second; silent unless on a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._done = 0
+        self._start = self._shown = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream.isatty():
+            self._stream.write("\r\033[K")
+
+    def add(self, count: int) -> None:
+        self._done += count
+        now = time.monotonic()
+        if now - self._shown < 0.5 or not self._stream.isatty():
+            return
+        self._shown = now
+        rate = int(self._done / (now - self._start))
+        self._stream.write(f"\r\033[K{size(self._done)}, {size(rate)}/s")
+        self._stream.flush()

@@ -17,6 +17,7 @@ class Client:
 
     program: str
     environment: Mapping[str, str]
+    folder: Path | None = None  # where it runs
 
     def __call__(self, *arguments: str | Path, stdin: bytes = b"") -> str:
         done = self.attempt(*arguments, stdin=stdin)
@@ -30,6 +31,7 @@ class Client:
             [self.program, *map(str, arguments)],
             input=stdin,
             env=dict(self.environment),
+            cwd=self.folder,
             capture_output=True,
             timeout=COMMAND_SECONDS,
             check=False,
@@ -37,6 +39,9 @@ class Client:
 
     def within(self, **variables: str) -> "Client":
         return replace(self, environment={**self.environment, **variables})
+
+    def at(self, folder: Path) -> "Client":
+        return replace(self, folder=folder)
 
 
 def closed_environment(home: Path) -> dict[str, str]:

@@ -1,15 +1,18 @@
 """A live `registry serve` on a folder of its own."""
 
 import contextlib
+import json
 import re
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ADDRESS = re.compile(r"http://(127\.0\.0\.1:[1-9]\d*)")
 START_SECONDS = 15.0
@@ -25,6 +28,21 @@ class Server:
     def stored(self) -> frozenset[str]:
         """The hex names of all blobs on disk: what deduplication is judged by."""
         return frozenset(path.name for path in (self.root / "blobs").glob("*/*/*"))
+
+    def requests(self, since: int = 0) -> list[dict[str, Any]]:
+        """The access log's lines of all requests answered so far, from the given one on."""
+        # A line is written after its answer: this request's own line shows that the earlier ones are there.
+        marker = f"/v2/?{uuid.uuid4()}"
+        with urllib.request.urlopen(f"http://{self.host}{marker}", timeout=5):
+            pass
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            lines = [line for line in self.log.read_text().splitlines(keepends=True) if line.startswith("{")]
+            entries = [json.loads(line) for line in lines if line.endswith("\n")]
+            if any(entry["target"] == marker for entry in entries):
+                return [entry for entry in entries if not entry["target"].startswith("/v2/?")][since:]
+            time.sleep(0.02)
+        raise AssertionError(f"the access log does not show {marker}:\n{tail(self.log)}")
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ class Bench:
     def build(self, image: str, base: str = "scratch", size: int = 3000) -> str:
         """Builds one layer of new random bytes on the base; the id of the image."""
         (self.folder / "payload.bin").write_bytes(os.urandom(size))
-        recipe = f"FROM {base}\nCOPY payload.bin /{os.urandom(4).hex()}.bin\nCMD [\"/payload.bin\"]\n"
+        recipe = f'FROM {base}\nCOPY payload.bin /{os.urandom(4).hex()}.bin\nCMD ["/payload.bin"]\n'
         (self.folder / "Dockerfile").write_text(recipe)
         self.docker("build", "--quiet", "--tag", image, self.folder)
         return self.id(image)
@@ -93,6 +93,7 @@ def test_a_second_tag_is_the_same_manifest_and_stores_nothing(bench: Bench) -> N
 def test_an_image_built_on_ours_sends_only_its_own_layer(bench: Bench) -> None:
     base, image = bench.name("docker/base"), bench.name("docker/child")
     bench.build(base)
+    layers = bench.layers(base)
     bench.docker("push", base)
     bench.remove_all()
     before = bench.server.stored()
@@ -106,7 +107,7 @@ def test_an_image_built_on_ours_sends_only_its_own_layer(bench: Bench) -> None:
     expected = [manifest["config"]["digest"], manifest["layers"][1]["digest"]]
     expected.append(reading.digest_of(bench.server, "docker/child", "1"))
     assert new == {digest.removeprefix("sha256:") for digest in expected}
-    assert bench.layers(image)[:1] == bench.layers(base)
+    assert bench.layers(image)[:1] == layers
 
 
 def test_a_rebuild_pushed_to_the_same_repository_reuses_the_layers(bench: Bench) -> None:

@@ -1,5 +1,6 @@
 """Every tool that reads OCI layouts pushes one and pulls it back: the same blobs, byte for byte."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from tests.e2e import reading
 from tests.e2e.conftest import Require
 from tests.e2e.images import TAG, make_layout, read_layout
-from tests.e2e.serving import Server
+from tests.e2e.serving import Server, serve
 
 pytestmark = pytest.mark.e2e
 
@@ -28,7 +29,14 @@ COPIES = {
         "--host reg={host},tls=disabled image copy {image} ocidir://{folder}:t",
     ),
 }
+WORKERS = ("1", "4")
 SHAPES: dict[str, tuple[str, ...]] = {"image": (), "index": ("amd64", "arm64", "riscv64")}
+
+
+@pytest.fixture(scope="module", params=WORKERS, ids="{} workers".format)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serve(tmp_path_factory.mktemp("server"), "--workers", request.param) as running:
+        yield running
 
 
 def words(template: str, **values: object) -> list[str]:
@@ -66,9 +74,7 @@ def test_the_same_image_pushed_by_many_at_once(
     assert reading.tags(server, f"{tool}/many") == [TAG]
 
 
-def test_different_images_pushed_to_one_tag_at_once(
-    server: Server, require: Require, tmp_path: Path
-) -> None:
+def test_different_images_pushed_to_one_tag_at_once(server: Server, require: Require, tmp_path: Path) -> None:
     skopeo, (push, _) = require("skopeo"), COPIES["skopeo"]
     sources = [make_layout(tmp_path / str(number)) for number in range(6)]
     image = f"{server.host}/race/one:{TAG}"

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from oras.client import OrasClient
@@ -18,11 +19,11 @@ def oras(server: Server) -> OrasClient:
 
 
 # How the blob travels: oras sends it whole, or in chunks of which the last is short, even or alone.
-UPLOADS = {
-    "whole": {"do_chunked": False},
-    "chunks": {"do_chunked": True, "chunk_size": 70_000},
-    "even chunks": {"do_chunked": True, "chunk_size": 50_000},
-    "one chunk": {"do_chunked": True, "chunk_size": 1 << 20},
+UPLOADS: dict[str, tuple[dict[str, Any], int]] = {  # how to ask for it, and the PATCH requests that it makes
+    "whole": ({"do_chunked": False}, 0),
+    "chunks": ({"do_chunked": True, "chunk_size": 70_000}, 3),
+    "even chunks": ({"do_chunked": True, "chunk_size": 50_000}, 4),
+    "one chunk": ({"do_chunked": True, "chunk_size": 1 << 20}, 1),
 }
 
 
@@ -30,13 +31,17 @@ UPLOADS = {
 def test_push_and_pull(upload: str, oras: OrasClient, server: Server, tmp_path: Path) -> None:
     content = os.urandom(200_000)
     (tmp_path / "data.bin").write_bytes(content)
-    image = f"{server.host}/oras-py/{upload.replace(' ', '-')}:1"
+    repository = f"oras-py/{upload.replace(' ', '-')}"
+    image = f"{server.host}/{repository}:1"
 
-    oras.push(image, files=[str(tmp_path / "data.bin")], disable_path_validation=True, **UPLOADS[upload])
+    asked, patches = UPLOADS[upload]
+    oras.push(image, files=[str(tmp_path / "data.bin")], disable_path_validation=True, **asked)
     (pulled,) = oras.pull(image, outdir=str(tmp_path / "back"))
 
     assert Path(pulled).read_bytes() == content
-    assert content in reading.image(server, image.partition("/")[2].removesuffix(":1"), "1").values()
+    assert content in reading.image(server, repository, "1").values()
+    sent = [one for one in server.requests() if f"/{repository}/blobs/" in one["target"]]
+    assert [one["status"] for one in sent if one["method"] == "PATCH"] == [202] * patches
 
 
 def test_tags_and_delete(oras: OrasClient, server: Server, tmp_path: Path) -> None:

@@ -118,9 +118,7 @@ def test_formats_and_compressions(
     assert bench.id(image) == built
 
 
-def test_search_finds_a_repository(
-    require: Require, server: Server, tmp_path: Path, scratch: Path
-) -> None:
+def test_search_finds_a_repository(require: Require, server: Server, tmp_path: Path, scratch: Path) -> None:
     bench = Bench(with_store(require("podman"), scratch / "containers", "vfs"), server, tmp_path)
     for repository in ("podman/findme", "podman/other"):
         bench.build(f"{server.host}/{repository}:1", *BUILD["podman"])

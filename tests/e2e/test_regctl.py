@@ -48,6 +48,8 @@ def test_a_blob_in_chunks(regctl: Regctl, server: Server, tmp_path: Path) -> Non
     assert reading.get(server, f"regctl/blob/blobs/{digest}").content == content
     fetched = client.attempt("blob", "get", f"{server.host}/regctl/blob", digest)
     assert fetched.stdout == content
+    chunks = [one["status"] for one in server.requests() if one["method"] == "PATCH"]
+    assert chunks == [202] * 4
 
 
 def test_a_copy_between_repositories_mounts(regctl: Regctl, server: Server, source: Layout) -> None:
@@ -59,6 +61,12 @@ def test_a_copy_between_repositories_mounts(regctl: Regctl, server: Server, sour
     regctl("image", "copy", f"ocidir://{source.path}:{TAG}", f"{server.host}/regctl/anonymous:1")
 
     assert server.stored() == before
+    mounts = [
+        one
+        for one in server.requests()
+        if "/regctl/anonymous/" in one["target"] and "mount=" in one["target"]
+    ]
+    assert [("from=" in one["target"], one["status"]) for one in mounts] == [(False, 201)] * 6
     for repository in ("regctl/to", "regctl/anonymous"):
         assert reading.image(server, repository, "1") == source.blobs
 

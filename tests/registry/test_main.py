@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import sys
 from pathlib import Path
@@ -12,12 +13,16 @@ from click.testing import CliRunner, Result
 from registry import __version__
 from registry.__main__ import cli, default_text
 from registry.config import SCHEMA, Settings
+from registry.names import RepositoryName, Tag
+from registry.registry import Registry
 from storage.digest import Digest
-from storage.manifests import Edge, EdgeKind, ManifestRow
+from storage.layout import Layout
 from storage.store import Store, open_store
+from tests import builders
 
-MEDIA_TYPE = "application/vnd.oci.image.manifest.v1+json"
-LAYER, IMAGE, INDEX = b"x" * 1500, b"image", b"index"
+LAYER = b"x" * 1500
+IMAGE = builders.image(layers=[builders.descriptor(LAYER)])
+INDEX = builders.index([builders.descriptor(IMAGE, builders.OCI_IMAGE)])
 
 
 def run(*arguments: str, given: str = "") -> Result:
@@ -43,24 +48,12 @@ def root(tmp_path: Path) -> str:
 
 
 async def _fill(store: Store) -> None:
-    layer, image, index = (Digest.of(data) for data in (LAYER, IMAGE, INDEX))
-    for digest, data in ((layer, LAYER), (image, IMAGE), (index, INDEX)):
-        await store.blobs.put(digest, data)
-    await store.names.links.claim("team/app", layer, store.blobs.size)
-    manifests = [
-        (ManifestRow(image, MEDIA_TYPE, len(IMAGE)), Edge(layer, len(LAYER), EdgeKind.LAYER), ["v1", "v2"]),
-        (ManifestRow(index, MEDIA_TYPE, len(INDEX)), Edge(image, len(IMAGE), EdgeKind.CHILD), ["all"]),
-    ]
-    for row, edge, tags in manifests:
-        await store.names.manifests.put(
-            "team/app",
-            row,
-            [edge],
-            tags,
-            file_size=store.blobs.size,
-            check=lambda tag, old, new: None,
-            check_manifest=lambda had: None,
-        )
+    repository = Registry(store.names, store.blobs, store.uploads).repository(RepositoryName("team/app"))
+    for data in (LAYER, b"{}"):
+        await store.blobs.put(Digest.of(data), data)
+        await store.names.links.claim("team/app", Digest.of(data), store.blobs.size)
+    await repository.put_manifest(Tag("v1"), IMAGE, builders.OCI_IMAGE, tags=[Tag("v2")])
+    await repository.put_manifest(Tag("all"), INDEX, builders.OCI_INDEX)
 
 
 def tags_of(root: str) -> list[str]:
@@ -161,10 +154,10 @@ def test_what_is_not_there_or_still_needed_ends_with_1(root: str, arguments: lis
 def test_ls_repositories(root: str) -> None:
     assert run("ls", "--root", root).stdout.split() == [
         *("REPOSITORY", "TAGS", "MANIFESTS", "SIZE"),
-        *("team/app", "3", "2", "1.5", "kB"),
+        *("team/app", "3", "2", "2.0", "kB"),
     ]
     assert json.loads(run("ls", "--root", root, "--json").stdout) == [
-        {"name": "team/app", "tags": 3, "manifests": 2, "size": len(LAYER + IMAGE + INDEX)}
+        {"name": "team/app", "tags": 3, "manifests": 2, "size": len(LAYER + b"{}" + IMAGE + INDEX)}
     ]
 
 
@@ -177,8 +170,8 @@ def test_ls_one_repository(root: str) -> None:
     assert listed["tags"][1] == {
         "name": "v1",
         "digest": str(Digest.of(IMAGE)),
-        "media_type": MEDIA_TYPE,
-        "size": len(LAYER + IMAGE),
+        "media_type": builders.OCI_IMAGE,
+        "size": len(LAYER + b"{}" + IMAGE),
     }
 
 
@@ -224,8 +217,64 @@ def test_rm_sparse_removes_what_another_manifest_names(root: str) -> None:
 def test_rm_a_repository_asks(root: str, flags: list[str], answer: str, code: int, left: int) -> None:
     result = run("rm", *flags, "team/app", "--root", root, given=answer)
     assert result.exit_code == code
-    assert ("removed team/app: 3 tags, 2 manifests, 1 blobs" in result.stdout) == (code == 0)
+    assert ("removed team/app: 3 tags, 2 manifests, 2 blobs" in result.stdout) == (code == 0)
     assert len(json.loads(run("ls", "--root", root, "--json").stdout)) == left
+
+
+def test_fsck_of_a_sound_root(root: str) -> None:
+    result = run("fsck", "--root", root)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "4 blobs" in result.stdout
+    assert "1 repositories, 2 manifests, 3 tags" in result.stdout
+    assert result.stdout.endswith("\nsound\n")
+    report = json.loads(run("fsck", "--root", root, "--json").stdout)
+    assert (report["sound"], report["findings"], report["blobs"]) == (True, [], 4)
+
+
+def test_fsck_finds_and_repairs_bad_bytes(root: str) -> None:
+    path = Layout(root).blob(Digest.of(LAYER))
+    os.chmod(path, 0o600)
+    with open(path, "wb") as file:
+        file.write(b"y" * len(LAYER))
+    os.chmod(path, 0o400)
+
+    found = run("fsck", "--root", root)
+    assert found.exit_code == 1
+    assert f"corrupt: {Digest.of(LAYER)}: " in found.stdout
+    assert os.path.exists(path)
+
+    repaired = json.loads(run("fsck", "--root", root, "--repair", "--json").stdout)
+    assert not repaired["sound"]
+    assert any(finding["kind"] == "corrupt" and finding["repaired"] for finding in repaired["findings"])
+    assert not os.path.exists(path)
+
+    asyncio.run(_push_again(root))
+    assert run("fsck", "--root", root).exit_code == 0
+
+
+async def _push_again(root: str) -> None:
+    store = open_store(root, durable=False)
+    await _fill(store)
+    store.close()
+
+
+def test_fsck_clears_the_mark_of_a_failed_sync(root: str) -> None:
+    with open(Layout(root).degraded, "w") as file:
+        file.write("fsync failed")
+    found = run("fsck", "--root", root)
+    assert found.exit_code == 1
+    assert "degraded" in found.stdout
+    assert run("fsck", "--root", root, "--repair").exit_code == 1
+    assert run("fsck", "--root", root).exit_code == 0
+
+
+def test_a_broken_index_is_a_message(root: str) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        with open(Layout(root).index + suffix, "wb") as file:
+            file.write(b"no database" * 1000)
+    result = run("ls", "--root", root)
+    assert result.exit_code == 1
+    assert "the index of the root cannot be read" in result.stderr
 
 
 def test_config_shows_values_and_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
 import json
+import math
 import time
 import tracemalloc
 
@@ -16,7 +17,7 @@ from registry.strict_json import MAX_DEPTH, MAX_TOKENS, Json, JsonInvalid, key_t
         (b" \t\r\n[]\n", []),
         (b"9223372036854775807", 2**63 - 1),
         (b"-9223372036854775808", -(2**63)),
-        (b"123456789012345678901", float("inf")),
+        (b"123456789012345678901", math.inf),
         (b"-0", 0),
         (rb'"\ud83d\ude00"', "😀"),
         ('"😀ſ"'.encode(), "😀ſ"),
@@ -132,7 +133,10 @@ def test_raises_nothing_else(raw: bytes) -> None:
         value = loads(raw)
     except JsonInvalid:
         return
-    assert json.loads(raw.decode()) == value
+    assert (
+        json.loads(raw.decode(), parse_int=lambda digits: int(digits) if len(digits) < 21 else math.inf)
+        == value
+    )
 
 
 @pytest.mark.parametrize(

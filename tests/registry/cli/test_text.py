@@ -1,5 +1,7 @@
 """How sizes, tables and addresses read."""
 
+import io
+
 import pytest
 
 from registry.cli import text
@@ -43,3 +45,21 @@ def test_table() -> None:
 def test_addresses(host: str, written: str, reached: str) -> None:
     assert text.address(host, 5000) == written
     assert text.reachable(host) == reached
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_counter_writes_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    terminal, pipe = Terminal(), io.StringIO()
+    with text.Counter(terminal) as seen, text.Counter(pipe) as unseen:
+        for now in (0.1, 0.6, 2.0):
+            seen.add(1_000_000)
+            unseen.add(1_000_000)
+    clear = "\r\033[K"
+    assert terminal.getvalue() == f"{clear}2.0 MB, 3.3 MB/s{clear}3.0 MB, 1.5 MB/s{clear}"
+    assert pipe.getvalue() == ""

@@ -1,0 +1,41 @@
+"""`registry fsck`: the store checked against every byte that it holds."""
+
+import asyncio
+from collections.abc import Sequence
+
+from registry.cli.content import opened
+from registry.cli.text import size
+from registry.config import Settings
+from registry.errors import RegistryError
+from registry.manifests import read_manifest
+from registry.repository import describe
+from storage.check import Progress, Report, check
+from storage.manifests import Edge, ManifestRow
+
+
+def fsck(settings: Settings, *, repair: bool, progress: Progress = lambda _: None) -> Report:
+    """Check the root of these settings. Raises StoreUnusable."""
+    with opened(settings) as store:
+        return asyncio.run(check(store, read=read, repair=repair, progress=progress))
+
+
+def read(raw: bytes, row: ManifestRow) -> tuple[ManifestRow, Sequence[Edge]]:
+    """What the index should hold of a manifest. Raises ValueError if the bytes are none."""
+    try:
+        return describe(read_manifest(raw, row.media_type, row.digest), sparse=False)
+    except RegistryError as error:
+        raise ValueError(str(error)) from error
+
+
+def summary(report: Report) -> str:
+    """The report for people: what was looked at, each finding, the verdict."""
+    lines = [
+        f"{report.blobs} blobs, {size(report.bytes)}, of which no name needs {report.unreferenced},"
+        f" {size(report.unreferenced_bytes)}",
+        f"{report.repositories} repositories, {report.manifests} manifests, {report.tags} tags",
+        f"{report.uploads} uploads in progress, {report.quarantined} files in quarantine",
+    ]
+    for finding in report.findings:
+        repaired = " (repaired)" if finding.repaired else ""
+        lines.append(f"{finding.kind}: {finding.subject}: {finding.message}{repaired}")
+    return "\n".join([*lines, "sound" if report.sound else f"not sound: {len(report.findings)} findings"])
