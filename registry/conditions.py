@@ -31,7 +31,8 @@ class Condition:
             raise PreconditionFailed(name, wanted=f"anything but {wanted}", found=found)
 
     def not_modified(self, found: Digest) -> bool:
-        """For reads: the client has these bytes (304)."""
+        """For reads: the client has these bytes (304). Raises PreconditionFailed if it wants only others."""
+        Condition(match=self.match).check("it", found)
         return bool(self.none_match) and _meets(self.none_match, found)
 
 

@@ -6,9 +6,10 @@ import time
 
 from registry.changes import Change, Guards, Listeners
 from registry.manifests import Manifest, read_manifest
+from registry.names import Reference
 from storage.contracts import Blobs, Names, Uploads
 from storage.digest import Digest
-from storage.errors import UploadMissing
+from storage.errors import DigestMismatch, UploadMissing
 
 log = logging.getLogger("registry")
 
@@ -53,12 +54,12 @@ class Registry:
             await sessions.end(expired)
         return len(expired)
 
-    async def parse(self, raw: bytes, content_type: str | None, digest: Digest) -> Manifest:
-        """Raises ManifestInvalid, ManifestTooLarge."""
+    async def parse(self, raw: bytes, content_type: str | None, reference: Reference) -> Manifest:
+        """A manifest pushed as `reference`. Raises DigestMismatch, ManifestInvalid, ManifestTooLarge."""
         if len(raw) < _LARGE:
-            return read_manifest(raw, content_type, digest)
+            return _parse(raw, content_type, reference)
         async with self._parses:
-            return await asyncio.to_thread(read_manifest, raw, content_type, digest)
+            return await asyncio.to_thread(_parse, raw, content_type, reference)
 
     def tell(self, change: Change) -> None:
         """Let every listener know; none can fail the request."""
@@ -67,3 +68,12 @@ class Registry:
                 listener.notify(change)
             except Exception:
                 log.exception("a listener failed on %s", change)
+
+
+def _parse(raw: bytes, content_type: str | None, reference: Reference) -> Manifest:
+    if not isinstance(reference, Digest):
+        return read_manifest(raw, content_type, Digest.of(raw))
+    actual = Digest.of(raw, reference.algorithm)
+    if actual != reference:
+        raise DigestMismatch(expected=reference, actual=actual)
+    return read_manifest(raw, content_type, actual)

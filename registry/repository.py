@@ -71,13 +71,12 @@ class Repository:
         """The manifest and its exact bytes, verified. Raises ManifestMissing."""
         found = await self.manifest_row(reference)
         try:
-            raw = await self._blobs.read(found.digest)
+            return found, await self._blobs.read(found.digest)
         except BlobMissing:
             raise ManifestMissing(reference) from None
-        if Digest.of(raw, found.digest.algorithm) != found.digest:
+        except DigestMismatch:
             await self._distrust(found.digest, lambda: not self._blobs.verify(found.digest))
-            raise ManifestMissing(reference)
-        return found, raw
+            raise ManifestMissing(reference) from None
 
     async def put_manifest(
         self,
@@ -93,11 +92,8 @@ class Repository:
         Durable on return. Raises DigestMismatch, ManifestInvalid, ManifestTooLarge, ReferencesMissing,
         PreconditionFailed, and what the guards raise.
         """
-        algorithm = reference.algorithm if isinstance(reference, Digest) else "sha256"
-        digest = Digest.of(raw, algorithm)
-        if isinstance(reference, Digest) and digest != reference:
-            raise DigestMismatch(expected=reference, actual=digest)
-        manifest = await self._registry.parse(raw, content_type, digest)
+        manifest = await self._registry.parse(raw, content_type, reference)
+        digest = manifest.descriptor.digest
         row, edges = describe(manifest, sparse=self._registry.sparse)
         moved = list(dict.fromkeys([reference, *tags] if isinstance(reference, Tag) else tags))
 

@@ -7,12 +7,13 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import aiofiles
 from aiofiles.threadpool.binary import AsyncFileIO
 
 from storage.digest import ALGORITHMS, Digest
-from storage.errors import BlobMissing, InvalidDigest
+from storage.errors import BlobMissing, DigestMismatch, InvalidDigest
 from storage.files import Files
 from storage.layout import INSTALLING, SHARDS, Layout
 from storage.threads import Threads
@@ -59,9 +60,22 @@ class BlobStore:
             await file.close()
 
     async def read(self, digest: Digest) -> bytes:
-        """A small blob whole. Raises BlobMissing."""
-        async with self.open(digest) as blob:
-            return b"".join([chunk async for chunk in blob.chunks(0, blob.size)])
+        """A small blob whole, verified. Raises BlobMissing, DigestMismatch."""
+        return await self._threads.run(self._read, digest)
+
+    def _read(self, digest: Digest) -> bytes:
+        with self._open(digest) as file:
+            data = file.read()
+        actual = Digest.of(data, digest.algorithm)
+        if actual != digest:
+            raise DigestMismatch(expected=digest, actual=actual)
+        return data
+
+    def _open(self, digest: Digest) -> BinaryIO:
+        try:
+            return open(_open_plain(self._layout.blob(digest), os.O_RDONLY), "rb", buffering=0)
+        except FileNotFoundError:
+            raise BlobMissing(digest) from None
 
     async def put(self, digest: Digest, data: bytes) -> None:
         """Store small bytes whose digest the caller has computed; durable on return."""
@@ -97,11 +111,7 @@ class BlobStore:
     def verify(self, digest: Digest) -> bool:
         """Read every byte and compare. Raises BlobMissing."""
         hasher = ALGORITHMS[digest.algorithm].new()
-        try:
-            descriptor = _open_plain(self._layout.blob(digest), os.O_RDONLY)
-        except FileNotFoundError:
-            raise BlobMissing(digest) from None
-        with open(descriptor, "rb", buffering=0) as file:
+        with self._open(digest) as file:
             while chunk := file.read(_CHUNK):
                 hasher.update(chunk)
         return hasher.hexdigest() == digest.encoded

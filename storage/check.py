@@ -15,7 +15,7 @@ from typing import Any
 
 from storage.database import Connection
 from storage.digest import Digest
-from storage.errors import BlobMissing
+from storage.errors import BlobMissing, DigestMismatch
 from storage.manifests import COLUMNS, Edge, ManifestRow, manifest_row
 from storage.rows import MISSING, PRESENT
 from storage.store import Store
@@ -148,7 +148,8 @@ def _quarantine(store: Store, digest: Digest) -> bool:
 def _is_needed(connection: Connection, digest: Digest) -> bool:
     row = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
-        " OR EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id) FROM blobs WHERE digest = ? AND state = ?",
+        " OR EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)"
+        " FROM blobs WHERE digest = ? AND state = ?",
         (digest.binary, PRESENT),
     ).fetchone()
     return bool(row and row[0])
@@ -183,7 +184,7 @@ async def _check_manifests(store: Store, connection: Connection, report: Report,
         try:
             raw = await store.blobs.read(row.digest)
             expected, edges = read(raw, row)
-        except BlobMissing:
+        except (BlobMissing, DigestMismatch):
             continue  # a finding of its own
         except ValueError as error:
             report.findings.append(Finding("disagrees", str(row.digest), f"it is no manifest: {error}"))

@@ -30,8 +30,8 @@ def read(raw: bytes, row: ManifestRow) -> tuple[ManifestRow, Sequence[Edge]]:
 def summary(report: Report) -> str:
     """The report for people: what was looked at, each finding, the verdict."""
     lines = [
-        f"{report.blobs} blobs, {size(report.bytes)}, of which no name needs {report.unreferenced},"
-        f" {size(report.unreferenced_bytes)}",
+        f"{report.blobs} blobs, {size(report.bytes)}",
+        f"{report.unreferenced} of them, {size(report.unreferenced_bytes)}, are not named any more",
         f"{report.repositories} repositories, {report.manifests} manifests, {report.tags} tags",
         f"{report.uploads} uploads in progress, {report.quarantined} files in quarantine",
     ]

@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from typing import Self, TextIO
 
-
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
