@@ -29,7 +29,7 @@ fmt: .venv/.dev ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
 
 e2e: .venv/.dev ## Run the stories of the real clients only
-	$(BIN)/python -m pytest -m e2e $(ARGS)
+	$(BIN)/python -m pytest tests/e2e $(ARGS)
 
 conformance: .venv/.dev ## Run the official OCI conformance suite; fails unless everything passes
 	$(BIN)/python -m tests.conformance $(ARGS)

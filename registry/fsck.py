@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from registry.errors import ManifestInvalid, ManifestTooLarge
+from registry.errors import RegistryError
 from registry.manifests import read_manifest
 from registry.repository import describe
 from storage.manifests import Edge, ManifestRow
@@ -12,5 +12,5 @@ def read(raw: bytes, row: ManifestRow) -> tuple[ManifestRow, Sequence[Edge]]:
     """What the index should hold of a manifest. Raises ValueError if the bytes are none."""
     try:
         return describe(read_manifest(raw, row.media_type, row.digest), sparse=False)
-    except (ManifestInvalid, ManifestTooLarge) as error:
+    except RegistryError as error:
         raise ValueError(str(error)) from error

@@ -48,7 +48,8 @@ class Digest:
         known = ALGORITHMS.get(self.algorithm)
         if known and not (len(self.encoded) == known.hex_length and _HEX.fullmatch(self.encoded)):
             raise InvalidDigest(str(self), f"{self.algorithm} takes {known.hex_length} lower-case hex digits")
-        if not _GRAMMAR.fullmatch(str(self)) or len(str(self)) > _LONGEST:
+        # The length first: the grammar keeps a state for each character of megabytes.
+        if len(str(self)) > _LONGEST or not _GRAMMAR.fullmatch(str(self)):
             raise InvalidDigest(str(self), "expected algorithm:encoded, for example sha256 and 64 hex digits")
 
     def __str__(self) -> str:

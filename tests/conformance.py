@@ -87,7 +87,8 @@ def perform(run: Run, runner: str) -> bool:
 
 def launch(runner: str, host: str, settings: Mapping[str, str], results: Path) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OCI_")}
-    environment |= {"OCI_REGISTRY": host, "OCI_TLS": "disabled", "OCI_RESULTS_DIR": str(results)} | settings
+    environment |= {"OCI_REGISTRY": host, "OCI_TLS": "disabled", "OCI_RESULTS_DIR": str(results)}
+    environment.update(settings)
     return subprocess.run(
         [runner],
         env=environment,

@@ -1,30 +1,18 @@
 """`registry fsck`: the store checked against every byte that it holds."""
 
 import asyncio
-from collections.abc import Sequence
 
 from registry.cli.content import opened
 from registry.cli.text import size
 from registry.config import Settings
-from registry.errors import RegistryError
-from registry.manifests import read_manifest
-from registry.repository import describe
+from registry.fsck import read
 from storage.check import Progress, Report, check
-from storage.manifests import Edge, ManifestRow
 
 
 def fsck(settings: Settings, *, repair: bool, progress: Progress = lambda _: None) -> Report:
     """Check the root of these settings. Raises StoreUnusable."""
     with opened(settings) as store:
         return asyncio.run(check(store, read=read, repair=repair, progress=progress))
-
-
-def read(raw: bytes, row: ManifestRow) -> tuple[ManifestRow, Sequence[Edge]]:
-    """What the index should hold of a manifest. Raises ValueError if the bytes are none."""
-    try:
-        return describe(read_manifest(raw, row.media_type, row.digest), sparse=False)
-    except RegistryError as error:
-        raise ValueError(str(error)) from error
 
 
 def summary(report: Report) -> str:

@@ -88,6 +88,9 @@ def _greet(settings: Settings, listener: socket.socket, warnings: tuple[str, ...
     print(f"registry {__version__} listens on http://{named}:{port}")
     print(f"  stores in   {kept}")
     print(f"  try         docker tag alpine {named}:{port}/alpine && docker push {named}:{port}/alpine")
+    if settings.anonymous:
+        allowed = "pull" if settings.anonymous == "pull" else "pull, push and delete"
+        print(f"  open to     anyone who reaches it may {allowed}; clients elsewhere must allow plain HTTP")
     sys.stdout.flush()
     for warning in warnings:
         logging.getLogger("registry").warning(warning)

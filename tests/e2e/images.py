@@ -82,12 +82,12 @@ def tar(files: Mapping[str, bytes]) -> bytes:
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
         end = archive.offset
-    # Two zero blocks end an archive, as Go writes it; a longer padding is lost on the way through zstd:chunked.
+    # Two zero blocks end an archive, as in Go's; a longer padding would not survive zstd:chunked.
     return out.getvalue()[: end + 2 * tarfile.BLOCKSIZE]
 
 
 def read_layout(path: Path) -> tuple[str, dict[str, bytes]]:
-    """The digest of the image named TAG, or the only one, in a layout that a client wrote; every blob, checked."""
+    """The digest of the image named TAG, or of the only one, in a client's layout; every blob, checked."""
     listed = json.loads((path / "index.json").read_bytes())["manifests"]
     named = [one for one in listed if one.get("annotations", {}).get(REF_NAME) == TAG]
     (top,) = named or listed

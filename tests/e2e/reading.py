@@ -34,7 +34,7 @@ def manifest(server: Server, repository: str, reference: str) -> dict[str, Any]:
 
 
 def image(server: Server, repository: str, reference: str) -> dict[str, bytes]:
-    """Everything that the reference leads to, as digest -> bytes, each checked against its digest and size."""
+    """Everything that the reference leads to, as digest -> bytes, each checked by digest and size."""
     content = get(server, f"{repository}/manifests/{reference}").content
     found = {sha256(content): content}
     body = json.loads(content)

@@ -15,6 +15,7 @@ from registry.__main__ import cli, default_text
 from registry.config import SCHEMA, Settings
 from registry.names import RepositoryName, Tag
 from registry.registry import Registry
+from registry.repository import Repository
 from storage.digest import Digest
 from storage.layout import Layout
 from storage.store import Store, open_store
@@ -48,7 +49,7 @@ def root(tmp_path: Path) -> str:
 
 
 async def _fill(store: Store) -> None:
-    repository = Registry(store.names, store.blobs, store.uploads).repository(RepositoryName("team/app"))
+    repository = Repository(Registry(store.names, store.blobs, store.uploads), RepositoryName("team/app"))
     for data in (LAYER, b"{}"):
         await store.blobs.put(Digest.of(data), data)
         await store.names.links.claim("team/app", Digest.of(data), store.blobs.size)
@@ -154,7 +155,7 @@ def test_what_is_not_there_or_still_needed_ends_with_1(root: str, arguments: lis
 def test_ls_repositories(root: str) -> None:
     assert run("ls", "--root", root).stdout.split() == [
         *("REPOSITORY", "TAGS", "MANIFESTS", "SIZE"),
-        *("team/app", "3", "2", "2.0", "kB"),
+        *("team/app", "3", "2", "2.2", "kB"),
     ]
     assert json.loads(run("ls", "--root", root, "--json").stdout) == [
         {"name": "team/app", "tags": 3, "manifests": 2, "size": len(LAYER + b"{}" + IMAGE + INDEX)}

@@ -53,11 +53,11 @@ class Terminal(io.StringIO):
 
 
 def test_the_counter_writes_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
+    times = iter([0.0, 0.0, 0.1, 0.1, 0.6, 0.6, 2.0, 2.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(times))
     terminal, pipe = Terminal(), io.StringIO()
     with text.Counter(terminal) as seen, text.Counter(pipe) as unseen:
-        for now in (0.1, 0.6, 2.0):
+        for _ in range(3):
             seen.add(1_000_000)
             unseen.add(1_000_000)
     clear = "\r\033[K"
