@@ -16,7 +16,13 @@ from pathlib import Path
 from tests.e2e.clients import Client
 
 PACKAGES = "python3,python3-venv,ca-certificates"
-LEFT_OUT = ("./dev/*", "./var/cache/apt/*", "./var/lib/apt/lists/*", "./usr/share/doc/*", "./usr/share/man/*")
+LEFT_OUT = (
+    "./dev/*",
+    "./var/cache/apt/*",
+    "./var/lib/apt/lists/*",
+    "./usr/share/doc/*",
+    "./usr/share/locale/*",
+)
 MADE_SECONDS = 240
 
 
@@ -69,6 +75,16 @@ def codename() -> str:
 
 def mirror() -> tuple[str, str]:
     """The address and the components that apt is set to use for this release."""
+    found = apt_targets()
+    if not found:  # apt knows its sources only once it has their lists
+        subprocess.run(["apt-get", "update", "-q"], stdout=subprocess.DEVNULL, check=True)
+        found = apt_targets()
+    assert found, f"apt has no source for {codename()}"
+    address = found[0][0]
+    return address, ",".join(dict.fromkeys(component for one, component in found if one == address))
+
+
+def apt_targets() -> list[tuple[str, str]]:
     asked = [
         "apt-get",
         "indextargets",
@@ -78,10 +94,7 @@ def mirror() -> tuple[str, str]:
     ]
     told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
     rows = [line.split() for line in told.splitlines()]
-    mine = [(address, component) for address, release, component in rows if release == codename()]
-    assert mine, f"apt has no source for {codename()}:\n{told}"
-    address = mine[0][0]
-    return address, ",".join(dict.fromkeys(component for one, component in mine if one == address))
+    return [(address, component) for address, release, component in rows if release == codename()]
 
 
 def wheels(project: Path, python: str) -> Path:

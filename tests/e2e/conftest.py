@@ -30,6 +30,7 @@ def scratch() -> Iterator[Path]:
     """A folder that goes away at the end: image stores are large, and sockets need a short path."""
     with tempfile.TemporaryDirectory(prefix="e2e-") as folder:
         yield Path(folder)
+        daemons.unmount_below(Path(folder))
 
 
 @pytest.fixture(scope="session")

@@ -43,11 +43,26 @@ def docker_engine(dockerd: Client, folder: Path) -> Iterator[str]:
         "iptables": "false",
         "ip6tables": "false",
         "bridge": "none",
-        "storage-driver": "vfs",  # works on any file system, inside containers too
+        # vfs works everywhere, but copies whole layers: 55 s longer for the tests of our own image.
+        "storage-driver": "overlay2" if overlay_works(folder) else "vfs",
     }
     flags = [f"--{name}={value}" for name, value in settings.items()]
     with daemon(dockerd, flags, folder / "log", lambda log: "API listen on" in log):
         yield address
+
+
+def overlay_works(folder: Path) -> bool:
+    """Whether the file system under a folder can carry overlay mounts."""
+    names = ("lower", "upper", "work", "merged")
+    lower, upper, work, merged = (folder / "probe" / name for name in names)
+    for made in (lower, upper, work, merged):
+        made.mkdir(parents=True)
+    options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    mount = ["mount", "-t", "overlay", "overlay", "-o", options, str(merged)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        return False
+    subprocess.run(["umount", str(merged)], check=True)
+    return True
 
 
 @contextlib.contextmanager
@@ -68,6 +83,15 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
     flags = ["--config", str(folder / "config.toml")]
     with daemon(program, flags, folder / "log", lambda log: "successfully booted" in log):
         yield str(address)
+
+
+def unmount_below(folder: Path) -> None:
+    """Unmounts what engines leave mounted when they end, such as Docker's network namespaces."""
+    table = Path("/proc/self/mountinfo")
+    mounts = [line.split()[4] for line in table.read_text().splitlines()] if table.exists() else []
+    for mount in sorted(mounts, reverse=True):
+        if mount.startswith(f"{folder}/"):
+            subprocess.run(["umount", mount], check=True)
 
 
 @contextlib.contextmanager

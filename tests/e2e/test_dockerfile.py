@@ -24,11 +24,18 @@ PROJECT = Path(__file__).parents[2]
 CONTEXT = ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE", "registry", "storage")
 NAME = "oci-registry:test"
 HEALTHY_SECONDS = 30.0
+OWN_MEGABYTES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    name: str
+    base: str
 
 
 @pytest.fixture(scope="module")
-def image(docker: Client, require: Require, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of the image, just built without a network."""
+def image(docker: Client, require: Require, tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """Just built, without a network."""
     require("debootstrap")
     docker = docker.within(DOCKER_BUILDKIT="1")
     default = re.search(r"^ARG BASE=(\S+)", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)
@@ -43,12 +50,7 @@ def image(docker: Client, require: Require, tmp_path_factory: pytest.TempPathFac
 
     docker("build", "--network=none", f"--build-arg=BASE={base}", "--tag", NAME, context)
 
-    sizes = [int(docker("image", "inspect", "--format={{.Size}}", name)) / 1e6 for name in (NAME, base)]
-    report = f"{NAME}: {sizes[0]:.0f} MB, of which {sizes[1]:.0f} MB are its base {base}"
-    with (context / "size.txt").open("w") as out:
-        print(report, file=out)
-    print(report)
-    return NAME
+    return Image(NAME, base)
 
 
 def copy(source: Path, target: Path) -> None:
@@ -76,17 +78,17 @@ class Container:
         return health
 
 
-@pytest.fixture
-def container(docker: Client, image: str, tmp_path: Path) -> Iterator[Container]:
+@pytest.fixture(scope="module")
+def container(docker: Client, image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     """Running as a careful person would: no capabilities, nothing writable but the volume and /tmp."""
-    host = f"127.0.0.1:{free_port()}"
+    host, unused = f"127.0.0.1:{free_port()}", tmp_path_factory.mktemp("container")
     hardened = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges")
     started = docker(
         "run", "--detach", "--network=host", f"--env=REGISTRY_HTTP_ADDR={host}",
-        "--health-interval=1s", *hardened, image,
+        "--health-interval=1s", *hardened, image.name,
     )  # fmt: skip
     try:
-        yield Container(docker, started, Server(host, tmp_path, tmp_path / "log"))
+        yield Container(docker, started, Server(host, unused, unused))
     finally:
         docker("rm", "--force", "--volumes", started)
 
@@ -96,6 +98,15 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def test_it_adds_little_to_its_base(docker: Client, image: Image, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, base = (
+        int(docker("image", "inspect", "--format={{.Size}}", name)) / 1e6 for name in (image.name, image.base)
+    )
+    with capsys.disabled():
+        print(f"\n{image.name}: {whole:.0f} MB, of which {base:.0f} MB are its base {image.base}")
+    assert whole - base < OWN_MEGABYTES
 
 
 def test_the_container_serves_as_an_ordinary_user(
@@ -110,7 +121,7 @@ def test_the_container_serves_as_an_ordinary_user(
     assert reading.image(container.server, "in/container", TAG) == source.blobs
 
 
-def test_docker_pushes_to_it_and_pulls_from_it(container: Container, image: str, tmp_path: Path) -> None:
+def test_docker_pushes_to_it_and_pulls_from_it(container: Container, tmp_path: Path) -> None:
     assert container.await_health() == "healthy", container.docker("logs", container.id)
     docker, pushed = container.docker, f"{container.server.host}/docker/tiny:1"
     (tmp_path / "payload.bin").write_bytes(os.urandom(5000))

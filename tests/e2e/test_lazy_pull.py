@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import reading
-from tests.e2e.conftest import Require
+from tests.e2e import daemons, reading
+from tests.e2e.conftest import Require, absent
 from tests.e2e.images import tar
 from tests.e2e.serving import Server
 from tests.e2e.test_podman import Bench, with_store
@@ -19,7 +19,10 @@ SIZE = 20_000  # bytes in each file
 
 @pytest.fixture
 def bench(require: Require, server: Server, tmp_path: Path, scratch: Path) -> Bench:
-    podman = with_store(require("podman"), scratch / "overlay", "overlay")  # vfs can't pull in pieces
+    podman = require("podman")
+    if not daemons.overlay_works(tmp_path / "probed"):
+        absent("no overlay mounts here (root, Linux), and vfs cannot pull in pieces")
+    podman = with_store(podman, scratch / "overlay", "overlay")
     return Bench(podman, server, tmp_path)
 
 
@@ -43,7 +46,7 @@ def test_a_new_version_is_fetched_in_many_ranges(bench: Bench) -> None:
     (layer,) = reading.manifest(bench.server, "lazy/pull", "2")["layers"]
     replies = [one for one in bench.server.requests(before) if layer["digest"] in one["target"]]
     assert {one["status"] for one in replies} == {206}
-    assert sum(one["bytes"] for one in replies) < layer["size"] / 4
+    assert len(changed) * SIZE <= sum(one["bytes"] for one in replies) < layer["size"] / 4
     # what it put together is what was pushed
     mounted = Path(bench.client("image", "mount", f"{bench.server.host}/lazy/pull:2"))
     assert {path.name: path.read_bytes() for path in mounted.iterdir()} == contents | changed

@@ -14,7 +14,9 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def oras(server: Server) -> OrasClient:
+def oras(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OrasClient:
+    monkeypatch.setenv("HOME", str(tmp_path))  # it runs in this process: no logins or proxies of the user
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return OrasClient(hostname=server.host, insecure=True)
 
 
