@@ -81,19 +81,18 @@ def _load(flags: dict[str, object], config_file: str | None, *, serving: bool = 
 def _explained() -> Iterator[None]:
     """Facts of the store become messages with an exit code."""
     from registry.errors import RegistryError
-    from storage.database import DatabaseError
     from storage.errors import InvalidDigest, StorageError, StoreUnusable
 
     try:
         yield
-    except (StoreUnusable, InvalidDigest, RegistryError) as error:
+    except (StoreUnusable, InvalidDigest, RegistryError, ConfigError) as error:
         raise Refused(str(error)) from error
     except StorageError as error:
         raise Failed(str(error)) from error
-    except DatabaseError as error:
-        raise Failed(f"the index of the root cannot be read: {error}") from error
     except PermissionError as error:
         raise Refused(f"{error.filename}: {error.strerror}; run it as the user who serves") from error
+    except OSError as error:
+        raise Failed(str(error)) from error
 
 
 @click.group(context_settings=_CONTEXT)
@@ -132,13 +131,7 @@ def serve(file: str | None, config_file: str | None, **flags: object) -> None:
 
     settings = loaded.settings
     with _explained():
-        try:
-            code = run(settings)
-        except OSError as error:
-            raise Refused(
-                f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; "
-                "choose another --host or --port"
-            ) from error
+        code = run(settings)
     sys.exit(code)
 
 

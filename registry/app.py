@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from registry.access import Policy
 from registry.api.access_log import AccessLog
@@ -16,7 +17,6 @@ from registry.config import Settings
 from registry.policies.anonymous_pull import AnonymousPull
 from registry.policies.no_delete import NoDelete
 from registry.registry import Registry
-from storage.errors import StorageError
 from storage.store import Store, open_store
 
 log = logging.getLogger("registry")
@@ -50,9 +50,7 @@ def build(store: Store, settings: Settings) -> Starlette:
             with suppress(asyncio.CancelledError):
                 await task
 
-    return Starlette(
-        routes=[*health_routes(store.files.require_sound), Mount("/", app=gate)], lifespan=lifespan
-    )
+    return Starlette(routes=[*health_routes(store.require_ready), Everything(gate)], lifespan=lifespan)
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -60,11 +58,24 @@ def create_app(settings: Settings) -> Starlette:
     return build(open_settings(settings), settings)
 
 
+class Everything(BaseRoute):
+    """Any path at all: a Mount's pattern stops at a line feed, which Starlette would answer by itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return Match.FULL if scope["type"] == "http" else Match.NONE, {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
 async def _expire_uploads(registry: Registry, idle: int) -> None:
     while True:
         try:
             if ended := await registry.expire_uploads(idle):
                 log.info("%d idle upload sessions expired", ended)
-        except (OSError, StorageError) as error:
-            log.warning("idle upload sessions could not be expired: %s", error)
+        except Exception:  # whatever it was, the next round may do better
+            log.exception("idle upload sessions could not be expired")
         await asyncio.sleep(idle / _SWEEPS)

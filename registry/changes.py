@@ -50,7 +50,10 @@ Change = BlobAdded | BlobRemoved | ManifestAdded | ManifestRemoved | TagMoved
 
 
 class Guard(Protocol):
-    """Asked inside the transaction that would make the change, so its answer cannot be overtaken."""
+    """Asked inside the transaction that would make the change, so its answer cannot be overtaken.
+
+    It may be asked before as well, so that what it refuses leaves nothing behind: it must have no effect.
+    """
 
     def check(self, change: TagMoved) -> None:
         """Return to allow, raise a fact to refuse. Must not block: it runs under the write lock."""

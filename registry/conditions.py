@@ -7,7 +7,7 @@ from registry.errors import ConditionInvalid
 from storage.digest import Digest
 from storage.errors import PreconditionFailed
 
-ANY = "*"
+ANY = "any state"  # what `*` asks for; it is no ETag, which would have no space
 
 _LIST = re.compile(r'[\t ]*(?:(?:W/)?"[^"\x00-\x20\x7f]*"[\t ]*(?:,[\t ]*|$))+', re.ASCII)
 _TAG = re.compile(r'(W/)?"([^"]*)"')
@@ -46,7 +46,7 @@ def parse_condition(if_match: str | None, if_none_match: str | None) -> Conditio
 def _parse(header: str | None, name: str, *, weak: bool) -> frozenset[str]:
     if header is None:
         return frozenset()
-    if header.strip(" \t") == ANY:
+    if header.strip(" \t") == "*":
         return frozenset({ANY})
     if len(header) > _LONGEST or not _LIST.fullmatch(header):
         raise ConditionInvalid(name, header)

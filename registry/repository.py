@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from registry.changes import BlobAdded, BlobRemoved, ManifestAdded, ManifestRemoved, TagMoved
 from registry.conditions import Condition
@@ -11,9 +11,11 @@ from registry.names import Reference, RepositoryName, Tag
 from registry.registry import Registry
 from storage.contracts import BlobFile
 from storage.digest import Digest
-from storage.errors import BlobMissing, DigestMismatch, ManifestMissing
+from storage.errors import BlobMissing, DigestMismatch, ManifestMissing, StorageError
 from storage.manifests import Edge, EdgeKind, ManifestRow, TagCheck
 
+_MOST_HOLDERS = 1000  # repositories looked at for a mount without a source
+_INSTALLS = 3  # tries, should a manifest's file be taken away between its install and its row
 _REFERRERS_BUDGET = 4 * 2**20  # bytes of annotations in one page
 _ALWAYS = Condition()
 
@@ -42,9 +44,14 @@ class Repository:
                 raise BlobMissing(digest)
             yield file
 
-    async def mount(self, digest: Digest, *, readable: Callable[[str], bool]) -> None:
-        """Take a blob from a repository that is `readable`. Raises BlobMissing."""
-        size = await self._names.links.mount(self.name, digest, self._blobs.size, readable=readable)
+    async def mount(self, digest: Digest, *, source: str | None, readable: Callable[[str], bool]) -> None:
+        """Take a blob from `source`, or from any `readable` repository. Raises BlobMissing."""
+        links = self._names.links
+        holders = [source] if source else await links.holders(digest, limit=_MOST_HOLDERS)
+        chosen = next((name for name in holders if name == self.name or readable(name)), None)
+        if chosen is None:
+            raise BlobMissing(digest)
+        size = await links.mount(self.name, digest, self._blobs.size, source=chosen)
         self._registry.tell(BlobAdded(self.name, digest, size, mounted=True))
 
     async def delete_blob(self, digest: Digest) -> None:
@@ -67,16 +74,15 @@ class Repository:
             raise ManifestMissing(reference)
         return found
 
-    async def manifest(self, reference: Reference) -> tuple[ManifestRow, bytes]:
-        """The manifest and its exact bytes, verified. Raises ManifestMissing."""
-        found = await self.manifest_row(reference)
+    async def manifest_bytes(self, row: ManifestRow) -> bytes:
+        """A manifest's exact bytes, verified. Raises ManifestMissing."""
         try:
-            return found, await self._blobs.read(found.digest)
+            return await self._blobs.read(row.digest)
         except BlobMissing:
-            raise ManifestMissing(reference) from None
+            raise ManifestMissing(row.digest) from None
         except DigestMismatch:
-            await self._distrust(found.digest, lambda: not self._blobs.verify(found.digest))
-            raise ManifestMissing(reference) from None
+            await self._distrust(row.digest, lambda: not self._blobs.verify(row.digest))
+            raise ManifestMissing(row.digest) from None
 
     async def put_manifest(
         self,
@@ -104,10 +110,16 @@ class Repository:
         put = (self.name, row, edges, moved)
         check = self._guarded(condition)
         await self._names.manifests.examine(*put, check=check, check_manifest=check_manifest)
-        await self._blobs.put(digest, raw)
-        moves = await self._names.manifests.put(
-            *put, file_size=self._blobs.size, check=check, check_manifest=check_manifest
-        )
+        for attempt in range(1, _INSTALLS + 1):
+            await self._blobs.put(digest, raw)
+            try:
+                moves = await self._names.manifests.put(
+                    *put, file_size=self._blobs.size, check=check, check_manifest=check_manifest
+                )
+                break
+            except BlobMissing:
+                if attempt == _INSTALLS:
+                    raise
         self._registry.tell(ManifestAdded(self.name, digest, manifest.descriptor.media_type, len(raw)))
         for tag, old in moves:
             self._registry.tell(TagMoved(self.name, Tag(tag), old, digest))
@@ -165,7 +177,8 @@ class Repository:
             self._blobs.quarantine(digest)
             return True
 
-        await self._names.links.lose(digest, still_bad)
+        with suppress(StorageError):  # a disk that takes no write: it is not here all the same
+            await self._names.links.lose(digest, still_bad)
 
 
 def describe(manifest: Manifest, *, sparse: bool) -> tuple[ManifestRow, list[Edge]]:

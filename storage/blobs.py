@@ -1,5 +1,6 @@
 """Blobs: immutable files named by their digest."""
 
+import errno
 import os
 import stat
 import time
@@ -16,7 +17,7 @@ from storage.digest import ALGORITHMS, Digest
 from storage.errors import BlobMissing, DigestMismatch, InvalidDigest
 from storage.files import Files
 from storage.layout import INSTALLING, SHARDS, Layout
-from storage.threads import Threads
+from storage.threads import Threads, settle
 
 _CHUNK = 2**20  # one thread hop a mebibyte: smaller reads cost more in hops than in copying
 
@@ -30,9 +31,9 @@ class BlobFile:
 
     async def chunks(self, start: int, length: int) -> AsyncIterator[bytes]:
         """`length` bytes from `start`, 1 MiB at most a time. Raises EOFError where the file ends early."""
-        await self._file.seek(start)
+        await settle(self._file.seek(start))
         while length:
-            chunk = await self._file.read(min(_CHUNK, length))
+            chunk = await settle(self._file.read(min(_CHUNK, length)))
             if not chunk:
                 raise EOFError(f"{length} bytes short")
             length -= len(chunk)
@@ -48,20 +49,17 @@ class BlobStore:
         """Raises BlobMissing unless a regular file has that name."""
         path = self._layout.blob(digest)
         try:
-            file = await aiofiles.open(path, "rb", 0, opener=_open_plain, executor=self._threads.executor)
+            file = await aiofiles.open(path, "rb", 0, opener=_open_plain, executor=self._threads.readers)
         except FileNotFoundError:
             raise BlobMissing(digest) from None
         try:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise BlobMissing(digest)
-            yield BlobFile(found.st_size, file)
+            yield BlobFile(os.fstat(file.fileno()).st_size, file)
         finally:
             await file.close()
 
     async def read(self, digest: Digest) -> bytes:
         """A small blob whole, verified. Raises BlobMissing, DigestMismatch."""
-        return await self._threads.run(self._read, digest)
+        return await self._threads.read(self._read, digest)
 
     def _read(self, digest: Digest) -> bytes:
         with self._open(digest) as file:
@@ -127,7 +125,17 @@ class BlobStore:
 
 
 def _open_plain(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    """Raises FileNotFoundError for all but a regular file: a link, a folder or a pipe is no blob."""
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise FileNotFoundError(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(path)
+    return descriptor
 
 
 def _digest_of(algorithm: str, shard: str, name: str) -> Digest | None:

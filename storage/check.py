@@ -67,6 +67,7 @@ async def check(
     A repaired finding still counts: what it cost has to be pushed again. Checking once more tells.
     """
     report = Report()
+    degraded = _latch(store)
     connection = store.database.scan()
     try:
         _check_index(connection, report)
@@ -74,23 +75,36 @@ async def check(
         await _check_rows(store, connection, report, repair=repair)
         await _check_manifests(store, connection, report, read)
         _check_names(connection, report)
-        _check_folders(store, report, repair=repair)
+        report.uploads = len(os.listdir(store.layout.uploads))
+        report.quarantined = len(os.listdir(store.layout.quarantine))
+        if degraded:
+            await _check_latch(store, report, degraded, repair=repair)
     finally:
         connection.close()
     return report
 
 
-def _check_folders(store: Store, report: Report, *, repair: bool) -> None:
-    report.uploads = len(os.listdir(store.layout.uploads))
-    report.quarantined = len(os.listdir(store.layout.quarantine))
+async def _check_latch(store: Store, report: Report, degraded: "Latch", *, repair: bool) -> None:
+    # An fsync that failed while this check ran, behind its back, keeps the store degraded.
+    trusted = repair and _latch(store) == degraded
+    if trusted:
+        await store.database.checkpoint()
+        store.files.unlatch()
+    report.findings.append(Finding("degraded", store.layout.root, degraded.why, repaired=trusted))
+
+
+@dataclass(frozen=True, slots=True)
+class Latch:
+    why: str
+    changed: int  # nanoseconds
+
+
+def _latch(store: Store) -> Latch | None:
     try:
         with open(store.layout.degraded, encoding="utf-8") as file:
-            why = file.read().strip()
+            return Latch(file.read().strip() or "an fsync failed", os.fstat(file.fileno()).st_mtime_ns)
     except FileNotFoundError:
-        return
-    if repair:
-        store.files.unlatch()
-    report.findings.append(Finding("degraded", store.layout.root, why, repaired=repair))
+        return None
 
 
 def _check_index(connection: Connection, report: Report) -> None:
@@ -107,7 +121,10 @@ async def _check_files(
     store: Store, connection: Connection, report: Report, *, repair: bool, progress: Progress
 ) -> None:
     for digest, entry in store.blobs.walk():
-        found = entry.stat(follow_symlinks=False)
+        try:
+            found = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # taken away since it was listed
         name = entry.path.removeprefix(store.layout.root + "/")
         if digest is None or not stat.S_ISREG(found.st_mode):
             report.findings.append(Finding("stray", name, "it is not a blob: remove it by hand"))
@@ -115,14 +132,16 @@ async def _check_files(
         try:
             intact = await store.threads.run(store.blobs.verify, digest)
         except BlobMissing:
-            continue  # taken away since it was listed
+            continue
+        except OSError:
+            intact = False  # bytes that cannot be read are no bytes
         progress(found.st_size)
         report.blobs += 1
         report.bytes += found.st_size
         if not intact:
             if repair:
-                await store.names.links.lose(digest, partial(_quarantine, store, digest))
-            message = "its bytes have another digest: push it again"
+                await store.names.links.lose(digest, partial(_quarantine, store, digest, entry.path, found))
+            message = "its bytes cannot be read, or have another digest: push it again"
             report.findings.append(Finding("corrupt", str(digest), message, repaired=repair))
             continue
         if found.st_mode & 0o222:
@@ -134,13 +153,14 @@ async def _check_files(
             report.unreferenced_bytes += found.st_size
 
 
-def _quarantine(store: Store, digest: Digest) -> bool:
-    """Under the write lock: unless a push has healed it since."""
+def _quarantine(store: Store, digest: Digest, path: str, bad: os.stat_result) -> bool:
+    """Under the write lock: unless a push has put another file there since."""
     try:
-        if store.blobs.verify(digest):
-            return False
-    except BlobMissing:
+        found = os.lstat(path)
+    except FileNotFoundError:
         return True
+    if (found.st_ino, found.st_mtime_ns) != (bad.st_ino, bad.st_mtime_ns):
+        return False
     store.blobs.quarantine(digest)
     return True
 

@@ -2,7 +2,8 @@
 
 The embedded pair is files and SQLite. Nothing above may assume a path or SQL; the contract suite
 (tests/storage/test_contract.py) holds every implementation to these. What each call means and raises is
-said where the embedded one defines it.
+said where the embedded one defines it. Calls of `Blobs` that are not async, and the callables that `Names`
+takes, run inside the transaction that they guard, so each is one look at one object.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from storage.digest import Digest
-from storage.listings import TagRow
 from storage.manifests import Edge, ManifestRow, TagCheck
 from storage.rows import FileSize
 from storage.sessions import SessionRow
@@ -57,9 +57,8 @@ class Uploads(Protocol):
 class Links(Protocol):
     async def size(self, repository: str, digest: Digest) -> int: ...
     async def claim(self, repository: str, digest: Digest, file_size: FileSize, upload: str = "") -> None: ...
-    async def mount(
-        self, repository: str, digest: Digest, file_size: FileSize, *, readable: Callable[[str], bool]
-    ) -> int: ...
+    async def holders(self, digest: Digest, *, limit: int) -> list[str]: ...
+    async def mount(self, repository: str, digest: Digest, file_size: FileSize, *, source: str) -> int: ...
     async def remove(self, repository: str, digest: Digest, *, even_if_referenced: bool) -> None: ...
     async def lose(self, digest: Digest, distrust: Callable[[], bool]) -> None: ...
 
@@ -105,7 +104,6 @@ class Manifests(Protocol):
 class Listings(Protocol):
     async def repositories(self, *, after: str, limit: int) -> list[str]: ...
     async def tags(self, repository: str, *, after: str, limit: int) -> list[str]: ...
-    async def tag_rows(self, repository: str, *, after: str, limit: int) -> list[TagRow]: ...
     async def referrers(
         self,
         repository: str,

@@ -1,7 +1,6 @@
 """The SQLite file: its readers, its one writer, its migrations. The only module that imports sqlite3."""
 
 import asyncio
-import errno
 import fcntl
 import os
 import queue
@@ -13,16 +12,16 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, TypeVar
 
-from storage.errors import StorageError, StoreDegraded, StoreFull, StoreUnusable
+from storage.errors import IndexFailed, StorageError, StoreFull, StoreUnusable
 from storage.files import Files
 
 Connection = sqlite3.Connection
-DatabaseError = sqlite3.Error
 Result = TypeVar("Result")
 
 MIGRATIONS = ("schema.sql",)
 """Scripts in order; `user_version` counts those that the file has seen."""
 
+_FSYNC_FAILED = {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
 _BATCH = 256  # changes in one transaction at most
 _CHECKPOINT = 4 * 2**20  # bytes of WAL after which the writer copies it back
 _SLOW_READ = 5.0  # seconds that a read waits for a lock, in a thread
@@ -50,9 +49,17 @@ class Database:
     def __init__(self, path: str, lock: str, files: Files, *, durable: bool = True) -> None:
         self._path, self._files, self._durable = path, files, durable
         self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._longest_wal = _CHECKPOINT
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._writer = self._open()
-        self._flock(self._prepare)
+        try:
+            self._flock(self._prepare)
+        except BaseException as error:
+            self._writer.close()
+            os.close(self._lock)
+            if isinstance(error, sqlite3.Error):
+                raise self._explain(error) from error
+            raise
         self._reader = self._connect(0)
         self._thread: threading.Thread | None = None
 
@@ -73,6 +80,8 @@ class Database:
         )
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA wal_autocheckpoint=0")
+        if not self._durable:
+            connection.execute("PRAGMA synchronous=OFF")
         return connection
 
     def _prepare(self) -> None:
@@ -98,15 +107,17 @@ class Database:
             return await asyncio.to_thread(self._read_slowly, query)
         try:
             return query(self._reader)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise
+        except sqlite3.Error as error:
+            if _code(error) & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise IndexFailed(f"the index could not be read ({error})") from error
         return await asyncio.to_thread(self._read_slowly, query)
 
     def _read_slowly(self, query: Callable[[Connection], Result]) -> Result:
         connection = self._connect(_SLOW_READ)
         try:
             return query(connection)
+        except sqlite3.Error as error:
+            raise IndexFailed(f"the index could not be read ({error})") from error
         finally:
             connection.close()
 
@@ -116,12 +127,17 @@ class Database:
 
     # -- writing -------------------------------------------------------------------------------------
 
-    async def write(self, change: Callable[[Connection], Result], *, durable: bool = True) -> Result:
+    async def write(
+        self, change: Callable[[Connection], Result], *, durable: bool = True, even_if_degraded: bool = False
+    ) -> Result:
         """Make one change; committed on return. `durable=False`: a power cut may take it back.
 
         `change` runs in the writer's thread, in a savepoint of its own: what it raises fails this call
-        alone. Raises StoreFull, StoreDegraded.
+        alone. Raises StoreFull, StoreDegraded, IndexFailed. `even_if_degraded` is for what makes the index
+        say less than it did: that some bytes are gone has to be told above all when the disk fails.
         """
+        if durable and not even_if_degraded:
+            self._files.require_sound()
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="index-writer", daemon=True)
             self._thread.start()
@@ -163,7 +179,6 @@ class Database:
     def _transact(self, batch: list[_Job]) -> None:
         connection = self._writer
         if any(job.durable for job in batch):
-            self._files.require_sound()
             connection.execute("PRAGMA synchronous=FULL")
         else:
             connection.execute(f"PRAGMA synchronous={'NORMAL' if self._durable else 'OFF'}")
@@ -190,31 +205,37 @@ class Database:
             job.error = self._explain(error)
         connection.execute("RELEASE change")
 
+    async def checkpoint(self) -> None:
+        """Copy the whole WAL back now: after a failed fsync nothing may lean on its pages any more."""
+        self._longest_wal = 0
+        try:
+            await self.write(lambda _: None, durable=False)
+        finally:
+            self._longest_wal = _CHECKPOINT
+
     def _checkpoint(self) -> None:
         """Copy the WAL back once it is long, under the lock. Not vital: the next commit tries again."""
-        with suppress(OSError, sqlite3.Error):
-            if os.path.getsize(f"{self._path}-wal") > _CHECKPOINT:
-                self._writer.execute("PRAGMA busy_timeout=0")  # a long scan must not hold up the writers
-                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                self._writer.execute(f"PRAGMA busy_timeout={_BUSY}")
+        wal, writer = f"{self._path}-wal", self._writer
+        if not os.path.exists(wal) or os.path.getsize(wal) <= self._longest_wal:
+            return
+        writer.execute("PRAGMA busy_timeout=0")  # a long scan must not hold up the writers
+        try:
+            self._files.call(
+                "checkpoint", wal, lambda: writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            )
+        except (OSError, StorageError, sqlite3.Error) as error:
+            self._explain(error)  # a failed fsync latches the store
+        finally:
+            writer.execute(f"PRAGMA busy_timeout={_BUSY}")
 
     def _explain(self, error: BaseException) -> BaseException:
         if isinstance(error, StorageError) or not isinstance(error, sqlite3.Error):
             return error
-        code = getattr(error, "sqlite_errorcode", None) or 0
-        if code & 0xFF == sqlite3.SQLITE_FULL:
-            return StoreFull("the disk is full: nothing was stored; free some space and repeat")
-        if code & 0xFF == sqlite3.SQLITE_IOERR:
-            return self._latch(error)
-        return error
-
-    def _latch(self, error: BaseException) -> StoreDegraded:
-        try:
-            return self._files.latch(f"the index could not be written ({error})")
-        except OSError as second:
-            return StoreDegraded(
-                f"the index could not be written ({error}; {os.strerror(second.errno or errno.EIO)})"
-            )
+        if _code(error) & 0xFF == sqlite3.SQLITE_FULL:
+            return StoreFull("the disk is full: free some space and repeat")
+        if _code(error) in _FSYNC_FAILED:
+            return self._files.latch(f"the index could not be synced ({error})")
+        return IndexFailed(f"the index could not be written ({error})")
 
     def _flock(self, act: Callable[[], Result]) -> Result:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -232,6 +253,11 @@ class Database:
         with suppress(OSError, sqlite3.Error):
             self._flock(self._writer.close)  # the last connection checkpoints, so it holds the lock too
         os.close(self._lock)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's extended error code; 0 for what Python's module found by itself."""
+    return getattr(error, "sqlite_errorcode", None) or 0
 
 
 def _deliver(job: _Job) -> None:

@@ -104,5 +104,9 @@ class StoreDegraded(StorageError):
     """An fsync failed: what the disk holds is unknown, so writes stop until `registry fsck` has looked."""
 
 
+class IndexFailed(StorageError):
+    """The index could not be read or written, for a reason that is neither a full nor a failing disk."""
+
+
 class StoreUnusable(StorageError):
     """The root cannot be served: unknown format, network file system, no rights. Stops the start."""

@@ -8,9 +8,11 @@ import errno
 import os
 import stat
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 from storage.errors import StoreDegraded, StoreFull
@@ -35,6 +37,7 @@ class Files:
         self._degraded = degraded
         self._durable = durable
         self._probe = probe
+        self._latched = False
 
     def call(self, name: str, target: str, act: Callable[[], Result]) -> Result:
         """Do one change, seen by the probe. The index passes its COMMIT through here too."""
@@ -46,7 +49,7 @@ class Files:
                 self._probe("after", name, target)
         except OSError as error:
             if error.errno in _NO_ROOM:
-                raise StoreFull("the disk is full: nothing was stored; free some space and repeat") from error
+                raise StoreFull("the disk is full: free some space and repeat") from error
             raise
         return result
 
@@ -54,22 +57,26 @@ class Files:
 
     def require_sound(self) -> None:
         """Raises StoreDegraded once any process has seen an fsync fail."""
-        if os.path.exists(self._degraded):
+        if self._latched or os.path.exists(self._degraded):
             raise StoreDegraded("an earlier fsync failed: writes are refused until `registry fsck --repair`")
 
     def latch(self, why: str) -> StoreDegraded:
         """Mark the store degraded for every process and return the fact to raise."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(self._degraded, flags, 0o600)
         try:
-            os.write(descriptor, f"{why}\n".encode())
-        finally:
+            descriptor = os.open(self._degraded, flags, 0o600)
+        except OSError:
+            self._latched = True  # a disk that takes no marker either: this process at least stops writing
+        else:
+            with suppress(OSError):  # a full disk: an empty marker says enough
+                os.write(descriptor, f"{why}\n".encode())
             os.close(descriptor)
         return StoreDegraded(f"{why}: writes are refused until `registry fsck --repair`")
 
     def unlatch(self) -> None:
         """Trust the disk again: only for who has read all of it."""
         self.unlink(self._degraded)
+        self._latched = False
 
     # -- single calls --------------------------------------------------------------------------------
 
@@ -77,8 +84,9 @@ class Files:
         self.call("mkdir", path, lambda: os.makedirs(path, 0o700, exist_ok=True))
 
     def protect(self, path: str) -> None:
-        """Leave a folder to its owner alone."""
-        self.call("chmod", path, lambda: os.chmod(path, 0o700))
+        """Leave a folder to its owner alone; a mounted one may be another's, who decides."""
+        with suppress(PermissionError):
+            self.call("chmod", path, lambda: os.chmod(path, 0o700))
 
     def create(self, path: str) -> int:
         """A new empty file, open for reading and appending. The caller closes the descriptor."""
@@ -95,12 +103,12 @@ class Files:
 
     def append(self, descriptor: int, chunks: Sequence[bytes]) -> None:
         """Write all of `chunks`, however short the kernel's writes are."""
-        left = [memoryview(chunk) for chunk in chunks if chunk]
+        left = deque(memoryview(chunk) for chunk in chunks if chunk)
         while left:
-            vector = left[:_LONGEST_VECTOR]
+            vector = list(islice(left, _LONGEST_VECTOR))
             written = self.call("write", str(descriptor), partial(os.writev, descriptor, vector))
             while left and written >= len(left[0]):
-                written -= len(left.pop(0))
+                written -= len(left.popleft())
             if written:
                 left[0] = left[0][written:]
 
@@ -146,15 +154,20 @@ class Files:
         """Give the bytes of `source` their `final` name too; complete and durable before the name exists.
 
         An existing file is replaced, whatever its state: the bytes are the same by definition, and a bad
-        one is healed. `source` keeps its name, so that the caller can try again.
+        one is healed. `source` keeps its name, so that the caller can try again; but not after a failed
+        fsync, since the next one of the same file would succeed without its bytes being there.
         """
-        self.fsync(descriptor, source)
-        self.chmod(descriptor, 0o400)
-        if not _same_file(descriptor, final):  # rename between two names of one inode does nothing
-            self.unlink(temporary)
-            self.link(source, temporary)
-            self.rename(temporary, final)
-        self.fsync_folder(os.path.dirname(final))
+        try:
+            self.fsync(descriptor, source)
+            self.chmod(descriptor, 0o400)
+            if not _same_file(descriptor, final):  # rename between two names of one inode does nothing
+                self.unlink(temporary)
+                self.link(source, temporary)
+                self.rename(temporary, final)
+            self.fsync_folder(os.path.dirname(final))
+        except StoreDegraded:
+            self.unlink(source)
+            raise
 
     def write_file(self, temporary: str, final: str, data: bytes) -> None:
         """A small file, complete and durable before its `final` name exists."""

@@ -15,7 +15,6 @@ from storage.rows import (
     reveal_blob,
 )
 
-_MOST_SOURCES = 1000  # repositories looked at for a mount without `from`
 _MOST_PARENTS = 10  # named in a refusal
 
 
@@ -51,23 +50,32 @@ class Links:
 
         await self._database.write(change)
 
-    async def mount(
-        self, repository: str, digest: Digest, file_size: FileSize, *, readable: Callable[[str], bool]
-    ) -> int:
-        """Link a blob that some `readable` repository has; return its size. Raises BlobMissing."""
-
-        def change(connection: Connection) -> int:
-            sources = connection.execute(
+    async def holders(self, digest: Digest, *, limit: int) -> list[str]:
+        """Some repositories that have the blob."""
+        rows = await self._database.read(
+            lambda connection: connection.execute(
                 "SELECT repositories.name FROM blobs JOIN links ON links.blob = blobs.id"
                 " JOIN repositories ON repositories.id = links.repository"
                 " WHERE blobs.digest = ? AND blobs.state = ? LIMIT ?",
-                (digest.binary, PRESENT, _MOST_SOURCES),
+                (digest.binary, PRESENT, limit),
             ).fetchall()
-            if not any(name == repository or readable(name) for (name,) in sources):
+        )
+        return [name for (name,) in rows]
+
+    async def mount(self, repository: str, digest: Digest, file_size: FileSize, *, source: str) -> int:
+        """Link a blob that the source has; return its size. Raises BlobMissing."""
+
+        def change(connection: Connection) -> int:
+            row = connection.execute(
+                "SELECT blobs.id, blobs.size FROM blobs JOIN links ON links.blob = blobs.id"
+                " WHERE blobs.digest = ? AND blobs.state = ? AND links.repository = ?",
+                (digest.binary, PRESENT, find_repository(connection, source)),
+            ).fetchone()
+            # A file of another size is one that a reader will find bad: nobody shall be told that it is here.
+            if row is None or file_size(digest) != row[1]:
                 raise BlobMissing(digest)
-            blob, size = reveal_blob(connection, digest, file_size)
-            _link(connection, ensure_repository(connection, repository), blob)
-            return size
+            _link(connection, ensure_repository(connection, repository), row[0])
+            return int(row[1])
 
         return await self._database.write(change)
 
@@ -99,7 +107,7 @@ class Links:
             if distrust():
                 connection.execute("UPDATE blobs SET state = ? WHERE digest = ?", (MISSING, digest.binary))
 
-        await self._database.write(change)
+        await self._database.write(change, even_if_degraded=True)
 
 
 def release(

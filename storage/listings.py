@@ -3,7 +3,7 @@
 Each listing is one range of one index in bytewise order: a page costs the same wherever it stands.
 """
 
-from dataclasses import dataclass
+from contextlib import closing
 
 from storage.database import Connection, Database
 from storage.digest import Digest
@@ -11,12 +11,7 @@ from storage.errors import RepositoryMissing
 from storage.manifests import COLUMNS, ManifestRow, manifest_row
 from storage.rows import PRESENT, find_repository
 
-
-@dataclass(frozen=True, slots=True)
-class TagRow:
-    name: str
-    manifest: ManifestRow
-    moved: int
+_ENTRY = 700  # bytes of a referrer's entry without its annotations: two types of 255 characters, a digest
 
 
 class Listings:
@@ -45,23 +40,6 @@ class Listings:
 
         return [name for (name,) in await self._database.read(query)]
 
-    async def tag_rows(self, repository: str, *, after: str, limit: int) -> list[TagRow]:
-        """Tags with the manifests that they name. Raises RepositoryMissing."""
-
-        def query(connection: Connection) -> list[tuple[object, ...]]:
-            found = find_repository(connection, repository)
-            if found is None:
-                raise RepositoryMissing(repository)
-            return connection.execute(
-                f"SELECT tags.name, moved, {COLUMNS} FROM tags"
-                " JOIN manifests ON manifests.repository = tags.repository AND manifests.blob = tags.manifest"
-                " WHERE tags.repository = ? AND tags.name > ? ORDER BY tags.name LIMIT ?",
-                (found, after, limit),
-            ).fetchall()
-
-        rows = await self._database.read(query)
-        return [TagRow(str(name), manifest_row(rest), int(str(moved))) for name, moved, *rest in rows]
-
     async def referrers(
         self,
         repository: str,
@@ -74,18 +52,25 @@ class Listings:
     ) -> tuple[list[ManifestRow], bool]:
         """Manifests with that subject, by artifact type, then digest; and whether more follow `after`.
 
-        At most `limit`, and about `budget` bytes of annotations: one entry may hold megabytes.
+        At most `limit`, and about `budget` bytes as JSON: the annotations of one may be megabytes.
         """
-        wanted = "" if artifact_type is None else "AND artifact_type = :type"
+        if artifact_type is not None and after[0] != artifact_type:
+            if after[0] > artifact_type:
+                return [], False
+            after = (artifact_type, b"")
+        # Within one type the digest alone bounds the range: by the pair, SQLite would sort all that follows.
+        beyond = (
+            "(artifact_type, manifests.digest) > (:last_type, :last_digest)"
+            if artifact_type is None
+            else "artifact_type = :last_type AND manifests.digest > :last_digest"
+        )
         where = (
             "manifests.repository = (SELECT id FROM repositories WHERE name = :repository)"
-            f" AND subject = :subject {wanted}"
-            " AND (artifact_type, manifests.digest) > (:last_type, :last_digest)"
+            f" AND subject = :subject AND {beyond}"
         )
         values = {
             "repository": repository,
             "subject": subject.binary,
-            "type": artifact_type,
             "last_type": after[0],
             "last_digest": after[1],
             "present": PRESENT,
@@ -95,18 +80,16 @@ class Listings:
             f" WHERE {where} ORDER BY artifact_type, manifests.digest LIMIT :limit"
         )
 
-        def query(connection: Connection) -> tuple[list[tuple[object, ...]], bool]:
-            lengths = connection.execute(
-                f"SELECT length(CAST(annotations AS BLOB)) {source}", values | {"limit": limit + 1}
-            ).fetchall()
-            fitting, used = 0, 0
-            for (length,) in lengths[:limit]:
-                used += length
-                if fitting and used > budget:
-                    break
-                fitting += 1
-            rows = connection.execute(f"SELECT {COLUMNS} {source}", values | {"limit": fitting}).fetchall()
-            return rows, len(lengths) > fitting
+        def query(connection: Connection) -> tuple[list[ManifestRow], bool]:
+            found: list[ManifestRow] = []
+            used = 0
+            rows = connection.execute(f"SELECT {COLUMNS} {source}", values | {"limit": limit + 1})
+            with closing(rows):  # an open cursor would hold its snapshot, and so the WAL
+                for row in map(manifest_row, rows):
+                    used += _ENTRY + len(row.annotations.encode())
+                    if len(found) == limit or (found and used > budget):
+                        return found, True
+                    found.append(row)
+            return found, False
 
-        rows, more = await self._database.read(query)
-        return [manifest_row(row) for row in rows], more
+        return await self._database.read(query)

@@ -9,6 +9,7 @@ from storage.digest import Digest
 from storage.errors import ManifestMissing, ReferencesMissing
 from storage.links import release
 from storage.rows import (
+    MISSING,
     PRESENT,
     FileSize,
     drop_if_empty,
@@ -51,6 +52,12 @@ class ManifestRow:
 TagCheck = Callable[[str, Digest | None, Digest | None], None]
 """Called inside the transaction with a tag, the digest it names and the one to come; raises to refuse."""
 
+_FORGET = (  # a digest that was only ever named, once nothing names it
+    f"DELETE FROM blobs WHERE id = ? AND state = {MISSING}"
+    " AND NOT EXISTS (SELECT 1 FROM edges WHERE child = blobs.id)"
+    " AND NOT EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
+    " AND NOT EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)"
+)
 _MANY_EDGES = 500  # look-ups that the event loop can spare time for
 COLUMNS = "manifests.digest, media_type, manifests.size, artifact_type, annotations, subject"
 
@@ -157,7 +164,11 @@ class Manifests:
             for (tag,) in tags:
                 check(tag, digest, None)
             connection.execute("DELETE FROM tags WHERE repository = ? AND manifest = ?", (found, row[0]))
+            children = connection.execute(
+                "SELECT DISTINCT child FROM edges WHERE repository = ? AND parent = ?", (found, row[0])
+            ).fetchall()
             connection.execute("DELETE FROM manifests WHERE repository = ? AND blob = ?", (found, row[0]))
+            connection.executemany(_FORGET, children)
             drop_if_empty(connection, found)
             return [tag for (tag,) in tags]
 

@@ -1,12 +1,14 @@
 """Which file system a folder is on, and whether it keeps the promises that the store stands on."""
 
 import os
+import re
 
 from storage.errors import StoreUnusable
 
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph", "glusterfs"}
-_FOREIGN = {"virtiofs", "fuse", "fuseblk", "fuse.grpcfuse", "fuse.osxfs"}
+_FOREIGN = {"virtiofs", "fuse", "fuseblk"}
 _MOUNTS = "/proc/self/mountinfo"
+_ESCAPE = re.compile(r"\\([0-7]{3})")  # a space comes as \040
 
 
 def type_of(path: str, mounts: str) -> str:
@@ -17,7 +19,7 @@ def type_of(path: str, mounts: str) -> str:
         fields = left.split()
         if len(fields) < 5 or not right:
             continue
-        point = fields[4].encode("latin-1", "replace").decode("unicode_escape")  # spaces come as \040
+        point = _ESCAPE.sub(lambda found: chr(int(found[1], 8)), fields[4])
         inside = path == point or path.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):
             best, kind = point, right.split()[0]
@@ -40,6 +42,6 @@ def check_mount(root: str, *, allow_network: bool) -> str | None:
             f"{root} is on a network file system ({kind}), where locks and fsync are not to be relied on: "
             "choose a local disk, or set allow_network_fs if one host alone uses it and losses are acceptable"
         )
-    if kind in _NETWORK or kind in _FOREIGN:
+    if kind in _NETWORK or kind in _FOREIGN or kind.startswith("fuse."):
         return f"{root} is on {kind}: whether writes survive a power cut is up to it"
     return None

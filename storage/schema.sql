@@ -54,7 +54,7 @@ CREATE TABLE edges (
     PRIMARY KEY (repository, parent, child, kind),
     FOREIGN KEY (repository, parent) REFERENCES manifests (repository, blob) ON DELETE CASCADE
 ) WITHOUT ROWID;
-CREATE INDEX edges_child ON edges (repository, child);
+CREATE INDEX edges_child ON edges (child, repository);
 
 CREATE TABLE tags (
     repository  INTEGER NOT NULL REFERENCES repositories,

@@ -2,6 +2,8 @@
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from storage.blobs import BlobStore
@@ -18,7 +20,18 @@ from storage.sessions import Sessions
 from storage.threads import Threads
 from storage.uploads import UploadStore
 
-_OURS = {"format", "format.new", "blobs", "uploads", "quarantine", "write.lock", "lost+found"}
+_INDEX = {"index.db", "index.db-wal", "index.db-shm", "index.db-journal"}
+_OURS = {
+    "format",
+    "format.new",
+    "blobs",
+    "uploads",
+    "quarantine",
+    "write.lock",
+    "degraded",
+    "lost+found",
+    *_INDEX,
+}
 _BOOT = "/proc/sys/kernel/random/boot_id"
 
 
@@ -35,6 +48,11 @@ class Store:
     threads: Threads
     warnings: tuple[str, ...]
 
+    def require_ready(self) -> None:
+        """Raises StoreDegraded or StoreFull while uploads are refused."""
+        self.files.require_sound()
+        self.uploads.require_room()
+
     def close(self) -> None:
         self.threads.close()
         self.database.close()
@@ -46,9 +64,16 @@ def open_store(
     """Open a root, making it first if it is new. Raises StoreUnusable, saying what to do."""
     layout = Layout(os.path.abspath(root))
     files = Files(layout.degraded, durable=durable, probe=probe)
-    warning = _prepare(layout, files, allow_network=allow_network)
+    try:
+        warning = _prepare(layout, files, allow_network=allow_network)
+        database = Database(layout.index, layout.write_lock, files, durable=durable)
+        _finish(layout, files)
+    except OSError as error:
+        raise StoreUnusable(
+            f"{layout.root} cannot be used: {error.strerror} ({error.filename}); "
+            "mend that or choose another --root"
+        ) from error
     threads = Threads()
-    database = Database(layout.index, layout.write_lock, files, durable=durable)
     blobs = BlobStore(layout, files, threads)
     uploads = UploadStore(layout, files, threads, blobs)
     names = Names(Links(database), Sessions(database, _boot()), Manifests(database), Listings(database))
@@ -57,21 +82,40 @@ def open_store(
 
 def _prepare(layout: Layout, files: Files, *, allow_network: bool) -> str | None:
     """Make what is missing; return a warning about the file system."""
-    try:
-        files.mkdir(layout.root)
-        warning = check_mount(layout.root, allow_network=allow_network)
-        lock = os.open(layout.write_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise StoreUnusable(
-            f"{layout.root} cannot be written: {error.strerror}; choose another --root"
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two servers may start on one new root
+    made = _absent(layout.root)
+    files.mkdir(layout.root)
+    warning = check_mount(layout.root, allow_network=allow_network)
+    with _locked(layout):
         if not _recognise(layout):
             _create(layout, files)
+        elif not os.path.exists(layout.index):
+            raise StoreUnusable(
+                f"{layout.index} is missing, so that nothing says what the blobs belong to: put it back from "
+                "a backup; if there is none, choose another --root and push again"
+            )
+        for folder in made:
+            _fsync_name(files, folder)
+    return warning
+
+
+def _finish(layout: Layout, files: Files) -> None:
+    """The format file comes last: with it, everything else has to be there."""
+    with _locked(layout):
+        if os.path.exists(layout.format):
+            return
+        files.unlink(layout.format + ".new")
+        files.write_file(layout.format + ".new", layout.format, FORMAT.encode())
+
+
+@contextmanager
+def _locked(layout: Layout) -> Iterator[None]:
+    """Two servers may start on one new root."""
+    lock = os.open(layout.write_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(lock)
-    return warning
 
 
 def _recognise(layout: Layout) -> bool:
@@ -97,15 +141,29 @@ def _recognise(layout: Layout) -> bool:
 
 
 def _create(layout: Layout, files: Files) -> None:
-    """All folders durable before the format file says that they are."""
+    """All folders, their names durable.
+
+    A shard itself waits for its first blob, whose install fsyncs it: 512 fsyncs of empty folders were half
+    of a first start, seconds on a slow disk.
+    """
     files.protect(layout.root)
     for folder in layout.folders():
         files.mkdir(folder)
-    for folder in [*layout.folders(), layout.root]:
+    for folder in dict.fromkeys(os.path.dirname(folder) for folder in layout.folders()):
         files.fsync_folder(folder)
-    files.unlink(layout.format + ".new")
-    files.write_file(layout.format + ".new", layout.format, FORMAT.encode())
-    files.fsync_folder(os.path.dirname(layout.root))
+    files.fsync_folder(layout.root)
+    _fsync_name(files, layout.root)
+
+
+def _absent(folder: str) -> list[str]:
+    """The folder and its parents, as far as they are still to be made."""
+    return [] if os.path.lexists(folder) else [folder, *_absent(os.path.dirname(folder))]
+
+
+def _fsync_name(files: Files, folder: str) -> None:
+    """Make a folder's name durable; where its parent can't be opened, another has made it."""
+    with suppress(PermissionError):
+        files.fsync_folder(os.path.dirname(folder))
 
 
 def _boot() -> str:

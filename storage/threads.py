@@ -1,7 +1,7 @@
-"""Where blocking calls run: a bounded pool, one hop for one whole step."""
+"""Where blocking calls run: two bounded pools, one hop for one whole step."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
@@ -9,34 +9,55 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _THREADS = 16
+_READERS = 16
 
 
 class Threads:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="storage")
+        # Of their own: pushes that wait for a slow fsync must not hold up pulls.
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
 
     @property
-    def executor(self) -> Executor:
-        return self._pool
+    def readers(self) -> Executor:
+        return self._readers
 
     async def run(
         self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> Result:
-        """Run in a thread. Never returns before the function has, even when cancelled.
+        """Run in a thread. Never returns before the function has, even when cancelled."""
+        return await _run(self._pool, lambda: function(*args, **kwargs))
 
-        A caller that closed its descriptor while a write was still under way would let the bytes land in
-        whatever file gets the same number next.
-        """
-        future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: function(*args, **kwargs))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            while not future.done():
-                try:
-                    await asyncio.wait([future])
-                except asyncio.CancelledError:
-                    continue
-            raise
+    async def read(
+        self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> Result:
+        """The same for what only reads."""
+        return await _run(self._readers, lambda: function(*args, **kwargs))
 
     def close(self) -> None:
         self._pool.shutdown()
+        self._readers.shutdown()
+
+
+async def _run(pool: Executor, act: Callable[[], Result]) -> Result:
+    return await settle(asyncio.get_running_loop().run_in_executor(pool, act))
+
+
+async def settle(work: Awaitable[Result]) -> Result:
+    """Await `work` to its end, even when cancelled.
+
+    A caller that closed its descriptor while a call was still under way would let the bytes land in, or
+    come from, whatever file gets the same number next.
+    """
+    future = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError:
+                continue
+        if not future.cancelled():
+            future.exception()  # nobody is left to hear it
+        raise

@@ -17,6 +17,7 @@ from storage.layout import INSTALLING, Layout
 from storage.threads import Threads
 
 _GATHER = 2**20  # bytes for one hop: hashing and writing a mebibyte hide the hop's cost
+_MANY = 1024  # chunks of a hop at most, however small: what one writev takes
 _FLOOR_BYTES, _FLOOR_SHARE = 2**30, 0.05  # uploads stop at 1 GiB or 5 % of free space, whichever is less
 
 
@@ -26,6 +27,7 @@ class UploadSession:
     def __init__(self, upload: str, path: str, descriptor: int, store: "UploadStore") -> None:
         self.id = upload
         self._path, self._descriptor = path, descriptor
+        self._store = store
         self._files, self._threads, self._blobs = store.files, store.threads, store.blobs
         found = os.fstat(descriptor)
         self.size = found.st_size
@@ -56,6 +58,7 @@ class UploadSession:
         return Digest(algorithm, hasher.hexdigest()) if hasher else None
 
     def _write(self, chunks: list[bytes], hasher: Hasher | None) -> None:
+        self._store.require_room()
         if hasher:
             for chunk in chunks:
                 hasher.update(chunk)
@@ -110,12 +113,13 @@ class UploadStore:
 
     def _create(self) -> str:
         self.files.require_sound()
-        self._require_room()
+        self.require_room()
         upload = str(uuid.uuid4())
         os.close(self.files.create(self._layout.upload(upload)))
         return upload
 
-    def _require_room(self) -> None:
+    def require_room(self) -> None:
+        """Raises StoreFull below the floor: what is left is for deletes and for names."""
         found = os.statvfs(self._layout.root)
         free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
         if free < min(_FLOOR_BYTES, _FLOOR_SHARE * total):
@@ -174,8 +178,8 @@ class UploadStore:
             upload = os.path.basename(path)
             try:
                 descriptor = self._lock(upload, path)
-            except (UploadBusy, UploadMissing):
-                continue
+            except (UploadBusy, UploadMissing, OSError):
+                continue  # in use, or no session's file, which must not stop the others' expiry
             try:
                 if time.time() - os.fstat(descriptor).st_mtime >= idle:
                     self.files.unlink(path)
@@ -187,9 +191,11 @@ class UploadStore:
 
 def _idle_for(entry: os.DirEntry[str]) -> float:
     try:
-        return time.time() - entry.stat(follow_symlinks=False).st_mtime
+        found = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
         return -1.0
+    # A second name has its session's mtime, which may be old; that it was linked just now is in its ctime.
+    return time.time() - (found.st_ctime if entry.name.endswith(INSTALLING) else found.st_mtime)
 
 
 async def _gather(body: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
@@ -200,7 +206,7 @@ async def _gather(body: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
         async for chunk in body:
             chunks.append(chunk)
             waiting += len(chunk)
-            if waiting >= _GATHER:
+            if waiting >= _GATHER or len(chunks) >= _MANY:
                 yield chunks
                 chunks, waiting = [], 0
     except (Exception, asyncio.CancelledError):

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 from starlette.types import Message, Scope, Send
 
+_LONGEST = 1000  # characters of an error in its line: one may name thousands of digests
+
 logger = logging.getLogger("registry.access")
 failures = logging.getLogger("registry")
 
@@ -18,18 +20,19 @@ class Entry:
         self._scope, self._id, self._write = scope, request_id, write
         self._begun = time.monotonic()
         self._status, self._sent = 0, 0
+        self.started = False  # whether the client has been told a status
         self._error: dict[str, str] = {}
 
     def failed(self, error: Exception, status: int, code: str) -> None:
         self._status = status
-        self._error = {"code": code, "error": str(error) or type(error).__name__}
+        self._error = {"code": code, "error": (str(error) or type(error).__name__)[:_LONGEST]}
         if status == 500:
             failures.error("request %s failed", self._id, exc_info=error)
 
     def watch(self, send: Send) -> Send:
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._status = message["status"]
+                self._status, self.started = message["status"], True
             else:
                 self._sent += len(message.get("body", b""))
             await send(message)

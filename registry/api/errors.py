@@ -44,6 +44,27 @@ class EncodingUnsupported(RegistryError):
         super().__init__(f"Content-Encoding {encoding[:40]!r} is not undone here: send the bytes as they are")
 
 
+class Stopping(RegistryError):
+    def __init__(self) -> None:
+        super().__init__("the server is stopping: an upload keeps what arrived and goes on when it is back")
+
+
+class TooManyTags(RegistryError):
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(f"the request has {count} tag parameters, {limit} are allowed: send more requests")
+
+
+class CrossOrigin(RegistryError):
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"a page of {origin[:80]!r} may not write here: only clients that are no browsers do"
+        )
+
+
+class Busy(RegistryError):
+    """Too much is held in memory for others at the moment."""
+
+
 class LengthMismatch(RegistryError):
     def __init__(self, announced: int, length: int) -> None:
         super().__init__(f"Content-Range spans {announced} bytes, Content-Length says {length}")
@@ -82,6 +103,10 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     PageInvalid: (400, "UNSUPPORTED"),
     EncodingUnsupported: (415, "UNSUPPORTED"),
     LengthMismatch: (400, "SIZE_INVALID"),
+    TooManyTags: (414, "UNSUPPORTED"),
+    CrossOrigin: (403, "DENIED"),
+    Busy: (503, "UNKNOWN"),
+    Stopping: (503, "UNKNOWN"),
     ClientDisconnect: (CLIENT_GONE, "UNKNOWN"),
 }
 

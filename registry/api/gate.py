@@ -15,8 +15,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from registry.access import Actor, Authenticator, Operation, Policy
 from registry.api import errors, routes
-from registry.api.access_log import AccessLog
-from registry.api.wire import Call
+from registry.api.access_log import AccessLog, Entry
+from registry.api.wire import Call, Held
 from registry.errors import Denied, NameInvalid, TagInvalid, Unauthenticated
 from registry.names import RepositoryName, parse_reference
 from registry.registry import Registry
@@ -31,6 +31,7 @@ ALWAYS = {
 
 _FORBIDDEN = re.compile(rb"%(?:2f|5c|00)", re.IGNORECASE)
 _PLAIN = re.compile(rb"[\x21-\x7e]*")
+_HELD = 64 * 2**20  # bytes of manifests on their way in, in one worker
 _DRAIN_BYTES, _DRAIN_SECONDS = (
     2**20,
     2.0,
@@ -50,33 +51,45 @@ class Gate:
     ) -> None:
         self._registry, self._log = registry, log
         self._authenticators, self._policies = authenticators, policies
+        self._held = Held(_HELD)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = uuid.uuid4().hex
         body = Body(scope, receive)
         entry = self._log.begin(scope, request_id)
+        watched = entry.watch(send)
         try:
-            response = await self._answer(Request(scope, body.receive))
-        except Exception as error:
-            entry.failed(error, *errors.look_up(error))
-            if isinstance(error, ClientDisconnect):
-                entry.end()
-                return
-            response = errors.render(error, request_id=request_id)
-        if not await body.spent():
-            response.headers["Connection"] = "close"
-        for name, value in ALWAYS.items():
-            response.headers[name] = value
-        response.headers["X-Request-Id"] = request_id
-        if scope["method"] == "HEAD":
-            response.body = b""
-        try:
-            await response(scope, body.receive, entry.watch(send))
+            await self._respond(scope, body, watched, entry, request_id)
+        except asyncio.CancelledError:
+            # Only a stop that has waited long enough cancels a request.
+            stopping = errors.Stopping()
+            entry.failed(stopping, *errors.look_up(stopping))
+            if not entry.started:
+                response = errors.render(stopping, request_id=request_id)
+                response.headers["Connection"] = "close"
+                await _complete(response, request_id)(scope, body.receive, watched)
         except Exception as error:
             entry.failed(error, *errors.look_up(error))
             raise
         finally:
             entry.end()
+
+    async def _respond(self, scope: Scope, body: "Body", send: Send, entry: Entry, request_id: str) -> None:
+        try:
+            response = await self._answer(Request(scope, body.receive))
+        except ClientDisconnect as error:
+            entry.failed(error, *errors.look_up(error))
+            return
+        except Exception as error:
+            entry.failed(error, *errors.look_up(error))
+            response = errors.render(error, request_id=request_id)
+            if response.status_code == 405:
+                response.headers.setdefault("Allow", others(scope))
+        if not await body.spent():
+            response.headers["Connection"] = "close"
+        if scope["method"] == "HEAD":
+            response.body = b""
+        await _complete(response, request_id)(scope, body.receive, send)
 
     async def _answer(self, request: Request) -> Response:
         path = decode_path(request.scope)
@@ -88,12 +101,13 @@ class Gate:
             raise errors.MethodUnknown(request.method, route.allow)
         action, handler = route.methods[request.method]
         parsed = parse_parameters(parameters, request.method)
+        require_same_origin(request)
         actor = self._identify(request)
         self._require(actor, Operation(action, parsed.get("name")))
         encoding = request.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
             raise errors.EncodingUnsupported(encoding)
-        call = Call(request, self._registry, actor, partial(self._allows, actor), **parsed)
+        call = Call(request, self._registry, actor, partial(self._allows, actor), self._held, **parsed)
         return await handler(call)
 
     def _identify(self, request: Request) -> Actor:
@@ -114,6 +128,22 @@ class Gate:
         return True
 
 
+def require_same_origin(request: Request) -> None:
+    """Raises CrossOrigin for a write that a browser sends for another site's page."""
+    origin = request.headers.get("origin")
+    if origin is None or request.method in ("GET", "HEAD"):
+        return
+    if origin.partition("://")[2] != request.headers.get("host"):
+        raise errors.CrossOrigin(origin)
+
+
+def _complete(response: Response, request_id: str) -> Response:
+    for name, value in ALWAYS.items():
+        response.headers[name] = value
+    response.headers["X-Request-Id"] = request_id
+    return response
+
+
 def decode_path(scope: Scope) -> str:
     """The path, decoded once. Raises NameInvalid for what could be read in two ways.
 
@@ -127,6 +157,12 @@ def decode_path(scope: Scope) -> str:
     if not _PLAIN.fullmatch(decoded):
         raise NameInvalid(shown, "only printable ASCII is allowed")
     return decoded.decode("ascii")
+
+
+def others(scope: Scope) -> str:
+    """The methods of a path beside the one refused: every 405 lists them (RFC 9110, section 15.5.6)."""
+    found = routes.match(decode_path(scope))
+    return ", ".join(method for method in found[0].methods if method != scope["method"]) if found else ""
 
 
 def parse_parameters(parameters: dict[str, str], method: str) -> dict[str, Any]:

@@ -6,20 +6,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from registry.api.gate import ALWAYS
 from storage.errors import StorageError
 
 
-def health_routes(require_sound: Callable[[], None]) -> list[Route]:
-    """`require_sound` raises the fact that makes the store unready."""
+def health_routes(require_ready: Callable[[], None]) -> list[Route]:
+    """`require_ready` raises the fact that makes the store unready."""
 
     async def healthy(_: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "ok"}, headers=ALWAYS)
 
     async def ready(_: Request) -> Response:
         try:
-            require_sound()
+            require_ready()
         except StorageError as fact:
-            return JSONResponse({"status": "unready", "why": str(fact)}, status_code=503)
-        return JSONResponse({"status": "ok"})
+            return JSONResponse({"status": "unready", "why": str(fact)}, status_code=503, headers=ALWAYS)
+        return JSONResponse({"status": "ok"}, headers=ALWAYS)
 
     return [Route("/healthz", healthy), Route("/livez", healthy), Route("/readyz", ready)]

@@ -2,10 +2,13 @@
 
 from starlette.responses import Response
 
+from registry.api.errors import TooManyTags
 from registry.api.wire import IMMUTABLE, Call, digest_headers, read_manifest_body, repository_path
 from registry.names import Reference, Tag
 from storage.digest import Digest
 from storage.manifests import ManifestRow
+
+MOST_TAGS = 100  # of one PUT; the specification asks for ten at least, and lets the rest be a 414
 
 
 async def read(call: Call) -> Response:
@@ -14,7 +17,7 @@ async def read(call: Call) -> Response:
     row = await call.repository.manifest_row(reference)
     if call.condition().not_modified(row.digest):
         return Response(status_code=304, headers=_headers(reference, row))
-    row, raw = await call.repository.manifest(row.digest)
+    raw = await call.repository.manifest_bytes(row)
     return Response(raw, headers=_headers(reference, row))
 
 
@@ -30,8 +33,10 @@ async def write(call: Call) -> Response:
     """PUT by tag or digest, with any number of `?tag=` more."""
     assert call.name is not None
     tags = [Tag(text) for text in call.request.query_params.getlist("tag")]
+    if len(tags) > MOST_TAGS:
+        raise TooManyTags(len(tags), MOST_TAGS)
     condition = call.condition()
-    raw = await read_manifest_body(call.request)
+    raw = await read_manifest_body(call.request, call.held)
     manifest = await call.repository.put_manifest(
         _reference(call), raw, call.request.headers.get("content-type"), tags=tags, condition=condition
     )

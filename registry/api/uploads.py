@@ -29,14 +29,11 @@ async def _mount(call: Call, digest: Digest) -> bool:
     source = call.query("from")
 
     def readable(name: str) -> bool:
-        return (source is None or name == source) and call.allows(
-            Operation(Action.PULL, RepositoryName(name))
-        )
+        return call.allows(Operation(Action.PULL, RepositoryName(name)))
 
     try:
-        if source is not None:
-            RepositoryName(source)
-        await call.repository.mount(digest, readable=readable)
+        named = None if source is None else RepositoryName(source)
+        await call.repository.mount(digest, source=named, readable=readable)
     except (BlobMissing, NameInvalid):
         return False
     return True

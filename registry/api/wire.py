@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
@@ -10,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from registry.access import Actor, Operation
-from registry.api.errors import LengthMismatch, PageInvalid
+from registry.api.errors import Busy, LengthMismatch, PageInvalid
 from registry.api.ranges import parse_content_range
 from registry.conditions import Condition, parse_condition
-from registry.errors import ManifestTooLarge
+from registry.errors import ConditionInvalid, ManifestTooLarge
 from registry.manifests import MAX_MANIFEST
 from registry.names import Reference, RepositoryName
 from registry.registry import Registry
@@ -39,6 +40,7 @@ class Call:
     registry: Registry
     actor: Actor
     allows: Callable[[Operation], bool]
+    held: "Held"
     name: RepositoryName | None = None
     reference: Reference | None = None
     digest: Digest | None = None
@@ -60,8 +62,13 @@ class Call:
         return values[0] if values else None
 
     def condition(self) -> Condition:
-        """Raises ConditionInvalid."""
-        return parse_condition(_joined(self.request, "if-match"), _joined(self.request, "if-none-match"))
+        """Raises ConditionInvalid for a write; for a read, what cannot be understood asks for nothing."""
+        try:
+            return parse_condition(_joined(self.request, "if-match"), _joined(self.request, "if-none-match"))
+        except ConditionInvalid:
+            if self.request.method in ("GET", "HEAD"):
+                return Condition()
+            raise
 
     def chunk(self) -> Chunk:
         """The body as an upload's chunk. Raises InvalidContentRange, LengthMismatch."""
@@ -89,18 +96,44 @@ async def stream(request: Request) -> AsyncIterator[bytes]:
             yield chunk
 
 
-async def read_manifest_body(request: Request) -> bytes:
-    """Raises ManifestTooLarge: by the header before a byte is read, else by what arrives."""
+async def read_manifest_body(request: Request, held: "Held") -> bytes:
+    """Raises Busy; raises ManifestTooLarge: by the header before a byte is read, else by what arrives."""
     announced = request.headers.get("content-length")
     if announced is not None and int(announced) > MAX_MANIFEST:
         raise ManifestTooLarge(MAX_MANIFEST)
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_MANIFEST:
-            raise ManifestTooLarge(MAX_MANIFEST)
-        chunks.append(chunk)
-    return b"".join(chunks)
+    with held.lent() as lend:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MAX_MANIFEST:
+                raise ManifestTooLarge(MAX_MANIFEST)
+            lend(len(chunk))
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+
+class Held:
+    """Bytes of unfinished bodies in memory: without a limit for all, stalled clients could fill it."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._used = limit, 0
+
+    @contextmanager
+    def lent(self) -> Iterator[Callable[[int], None]]:
+        """Inside, a function that counts more bytes, until the end. Raises Busy over the limit."""
+        mine = 0
+
+        def lend(count: int) -> None:
+            nonlocal mine
+            if self._used + count > self._limit:
+                raise Busy("too many manifests are being received: try again in a few seconds")
+            self._used += count
+            mine += count
+
+        try:
+            yield lend
+        finally:
+            self._used -= mine
 
 
 def page_size(call: Call) -> int:

@@ -11,11 +11,14 @@ from types import FrameType
 
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.supervisors import Multiprocess
+from uvicorn.config import STARTUP_FAILURE
 
 from registry import __version__
 from registry.app import build, create_app, open_settings
-from registry.config import Settings
+from registry.config import ConfigError, Settings
+from registry.server.protocol import Protocol
+from registry.server.stopping import Server, Supervisor, follow_supervisor
+from storage.errors import StoreUnusable
 from storage.files import temporary_root
 
 _BACKLOG = 2048  # Docker 20.10 opens a connection for each request
@@ -24,7 +27,8 @@ _HEALTHCHECK = 30  # seconds that a busy worker has to answer its supervisor
 
 
 def serve(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit code. Raises StoreUnusable, OSError (address in use)."""
+    """Serve until SIGTERM or SIGINT; return the exit code. Raises StoreUnusable, ConfigError."""
+    signal.signal(signal.SIGTERM, _leave)
     with ExitStack() as stack:
         if settings.ephemeral:
             settings = replace(settings, root=stack.enter_context(temporary_root()))
@@ -32,14 +36,16 @@ def serve(settings: Settings) -> int:
         stack.callback(store.close)
         listener = stack.enter_context(_listen(settings.host, settings.port))
         _configure_logging()
-        _greet(settings, listener, store.warnings)
-        # uvicorn raises the signal that stopped it once more when all is done: by then it has no effect.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _ignore)
         if settings.workers > 1:
-            Multiprocess(_config(partial(_work, settings), settings), sockets=[listener]).run()
-            return 0
-        server = uvicorn.Server(_config(partial(build, store, settings), settings))
+            supervisor = Supervisor(_config(partial(_work, settings), settings), sockets=[listener])
+            _greet(settings, listener, store.warnings)
+            supervisor.run()
+            return 1 if supervisor.failed else 0
+        server = Server(_config(partial(build, store, settings), settings))
+        # From here on: uvicorn handles signals only while it runs, and raises them once more at its end.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, server.handle_exit)
+        _greet(settings, listener, store.warnings)
         server.run(sockets=[listener])
         return 0 if server.started else 1
 
@@ -48,7 +54,7 @@ def _config(factory: partial[Starlette], settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         factory,
         factory=True,
-        http="httptools",  # never h11: it accepts ambiguous framing
+        http=Protocol,  # on httptools, never h11: that accepts ambiguous framing
         ws="none",
         lifespan="on",
         log_config=None,
@@ -65,8 +71,13 @@ def _config(factory: partial[Starlette], settings: Settings) -> uvicorn.Config:
 
 def _work(settings: Settings) -> Starlette:
     """A worker's app: called in the worker, which shares nothing but the socket and the root."""
+    follow_supervisor()
     _configure_logging()
-    return create_app(settings)
+    try:
+        return create_app(settings)
+    except (StoreUnusable, OSError) as error:
+        logging.getLogger("registry").error("a worker cannot open the store: %s", error)
+        sys.exit(STARTUP_FAILURE)  # or its supervisor would try again for ever
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -75,9 +86,11 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-    except OSError:
+    except OSError as error:
         listener.close()
-        raise
+        raise ConfigError(
+            f"cannot listen on {host} port {port}: {error.strerror or error}; choose another --host or --port"
+        ) from error
     return listener
 
 
@@ -107,5 +120,6 @@ def _configure_logging() -> None:
     access.handlers, access.propagate = [lines], False
 
 
-def _ignore(_number: int, _frame: FrameType | None) -> None:
-    return
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    """Before the server runs: end as by an exception, so that a temporary root is removed."""
+    sys.exit(0)
