@@ -34,7 +34,7 @@ class Entry:
             if message["type"] == "http.response.start":
                 self._status, self.started = message["status"], True
             else:
-                self._sent += len(message.get("body", b""))
+                self._sent += len(message.get("body", b"")) + message.get("count", 0)
             await send(message)
 
         return watched

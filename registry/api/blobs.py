@@ -1,37 +1,16 @@
 """GET, HEAD and DELETE of blobs (distribution-spec, "Pulling blobs", "Deleting Blobs")."""
 
 import secrets
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
 from registry.api.ranges import Span, closing, content_range, multipart_length, parse_range, part_header
+from registry.api.sending import FileResponse, Part
 from registry.api.wire import IMMUTABLE, Call, digest_headers
-from storage.contracts import BlobFile
 from storage.digest import Digest
 
 _BYTES = "application/octet-stream"
-
-
-class FileResponse(StreamingResponse):
-    """Streams an open file and closes it, whether the client stays or not."""
-
-    def __init__(
-        self,
-        stack: AsyncExitStack,
-        content: AsyncIterator[bytes],
-        *,
-        status_code: int,
-        headers: dict[str, str],
-    ) -> None:
-        super().__init__(content, status_code=status_code, headers=headers)
-        self._stack = stack
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._stack:
-            await super().__call__(scope, receive, send)
 
 
 async def read(call: Call) -> Response:
@@ -43,8 +22,8 @@ async def read(call: Call) -> Response:
         if call.condition().not_modified(digest):
             return Response(status_code=304, headers=headers)
         spans = parse_range(_range_header(call, digest), file.size)
-        content, status, more = _content(file, spans)
-        return FileResponse(stack.pop_all(), content, status_code=status, headers=headers | more)
+        parts, status, more = _content(file.size, spans)
+        return FileResponse(stack.pop_all(), file, parts, status_code=status, headers=headers | more)
 
 
 async def head(call: Call) -> Response:
@@ -77,31 +56,24 @@ def _range_header(call: Call, digest: Digest) -> str | None:
     return headers.get("range") if if_range in (None, f'"{digest}"') else None
 
 
-def _content(file: BlobFile, spans: list[Span] | None) -> tuple[AsyncIterator[bytes], int, dict[str, str]]:
+def _content(size: int, spans: list[Span] | None) -> tuple[list[Part], int, dict[str, str]]:
+    """What to send, with which status, and the headers that depend on it."""
     if spans is None:
-        return file.chunks(0, file.size), 200, {"Content-Type": _BYTES, "Content-Length": str(file.size)}
+        whole: list[Part] = [Span(0, size)] if size else []
+        return whole, 200, {"Content-Type": _BYTES, "Content-Length": str(size)}
     if len(spans) == 1:
-        return (
-            file.chunks(spans[0].start, spans[0].length),
-            206,
-            {
-                "Content-Type": _BYTES,
-                "Content-Length": str(spans[0].length),
-                "Content-Range": content_range(spans[0], file.size),
-            },
-        )
+        headers = {
+            "Content-Type": _BYTES,
+            "Content-Length": str(spans[0].length),
+            "Content-Range": content_range(spans[0], size),
+        }
+        return [spans[0]], 206, headers
     boundary = secrets.token_hex(16)
-    length = multipart_length(boundary, spans, file.size, _BYTES)
-    return (
-        _parts(file, spans, boundary),
-        206,
-        {"Content-Type": f"multipart/byteranges; boundary={boundary}", "Content-Length": str(length)},
-    )
-
-
-async def _parts(file: BlobFile, spans: list[Span], boundary: str) -> AsyncIterator[bytes]:
+    headers = {
+        "Content-Type": f"multipart/byteranges; boundary={boundary}",
+        "Content-Length": str(multipart_length(boundary, spans, size, _BYTES)),
+    }
+    parts: list[Part] = []
     for span in spans:
-        yield part_header(boundary, span, file.size, _BYTES)
-        async for chunk in file.chunks(span.start, span.length):
-            yield chunk
-    yield closing(boundary)
+        parts += [part_header(boundary, span, size, _BYTES), span]
+    return [*parts, closing(boundary)], 206, headers

@@ -1,10 +1,11 @@
 """uvicorn: one listening socket, one or many workers, a stop that lets requests end."""
 
 import logging
+import resource
 import signal
 import socket
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from types import FrameType
@@ -29,6 +30,7 @@ _HEALTHCHECK = 30  # seconds that a busy worker has to answer its supervisor
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code. Raises StoreUnusable, ConfigError."""
     signal.signal(signal.SIGTERM, _leave)
+    _raise_descriptor_limit()
     with ExitStack() as stack:
         if settings.ephemeral:
             settings = replace(settings, root=stack.enter_context(temporary_root()))
@@ -67,6 +69,13 @@ def _config(factory: partial[Starlette], settings: Settings) -> uvicorn.Config:
         timeout_worker_healthcheck=_HEALTHCHECK,
         workers=settings.workers,
     )
+
+
+def _raise_descriptor_limit() -> None:
+    """The soft limit is often 1,024, for programs that use select; a pull takes three."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS takes no "unlimited" here
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _work(settings: Settings) -> Starlette:

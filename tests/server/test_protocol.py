@@ -1,0 +1,329 @@
+"""Zero-copy sending: the same bytes and the same HTTP as without it, whatever the client does."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+import uvloop
+from uvicorn.protocols.http import httptools_impl
+
+from registry.server import protocol, zero_copy
+from registry.server.protocol import ZERO_COPY, Protocol, pinned
+from registry.server.zero_copy import is_cached
+
+CONTENT = os.urandom(3 * 2**20 + 17)
+SECONDS = 20
+
+App = Callable[..., Any]
+
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+current = "asyncio"
+
+
+@pytest.fixture(autouse=True, params=LOOPS)
+def event_loop_name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test runs on both loops: their transports differ."""
+    name = str(request.param)
+    monkeypatch.setattr(sys.modules[__name__], "current", name)
+    return name
+
+
+@contextlib.contextmanager
+def serving(app: App) -> Iterator[tuple[str, int]]:
+    """A uvicorn with our protocol in a thread of this process."""
+    config = uvicorn.Config(app, http=Protocol, lifespan="off", log_config=None, timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=LOOPS[current]) as runner:
+            runner.run(server.serve([listener]))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()
+    finally:
+        server.should_exit = True
+        thread.join(SECONDS)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "content"
+    path.write_bytes(CONTENT)
+    return path
+
+
+def sender(path: Path, *parts: bytes | tuple[int, int], length: int | None = None) -> App:
+    """An app that sends bytes and spans (start, length) of a file, in order."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert ZERO_COPY in scope["extensions"]
+        total = sum(len(part) if isinstance(part, bytes) else part[1] for part in parts)
+        announced = str(total if length is None else length).encode()
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", announced)]}
+        )
+        if scope["method"] != "HEAD":
+            with path.open("rb") as opened:
+                for part in parts:
+                    if isinstance(part, bytes):
+                        await send({"type": "http.response.body", "body": part, "more_body": True})
+                    else:
+                        await send(
+                            {
+                                "type": ZERO_COPY,
+                                "file": opened.fileno(),
+                                "offset": part[0],
+                                "count": part[1],
+                                "more_body": True,
+                            }
+                        )
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return app
+
+
+def get(method: str = "GET", path: str = "/", *headers: str) -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *headers, "", ""]).encode()
+
+
+def read_answer(stream: Any, *, body: bool = True) -> tuple[bytes, bytes]:
+    """Head and body of one answer with a Content-Length."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        line = stream.readline()
+        assert line, f"the connection ended within {head!r}"
+        head += line
+    lengths = [
+        line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
+    ]
+    return head, stream.read(int(lengths[0])) if body else b""
+
+
+@contextlib.contextmanager
+def connected(address: tuple[str, int], *, receive_buffer: int = 0) -> Iterator[socket.socket]:
+    with socket.socket() as client:
+        if receive_buffer:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client.settimeout(SECONDS)
+        client.connect(address)
+        yield client
+
+
+def test_this_uvicorn_has_what_the_protocol_relies_on() -> None:
+    assert pinned() == []
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(httptools_impl.HttpToolsProtocol, "_start_asgi_task")
+    assert pinned() == ["HttpToolsProtocol._start_asgi_task"]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param([(0, len(CONTENT))], id="whole"),
+        pytest.param([(5, 100)], id="small span"),
+        pytest.param([(len(CONTENT) - 1, 1)], id="last byte"),
+        pytest.param([b"head", (7, 2**20), b"between", (2**21, 2**20 + 17), b"tail"], id="mixed"),
+        pytest.param([(2**20, 2**20), (0, 2**20)], id="backwards"),
+    ],
+)
+def test_bytes_arrive_in_order(file: Path, parts: list[bytes | tuple[int, int]]) -> None:
+    wanted = b"".join(
+        part if isinstance(part, bytes) else CONTENT[part[0] : part[0] + part[1]] for part in parts
+    )
+    with (
+        serving(sender(file, *parts)) as address,
+        connected(address) as client,
+        client.makefile("rb") as stream,
+    ):
+        for _ in range(3):  # on one connection
+            client.sendall(get())
+            assert read_answer(stream)[1] == wanted
+
+
+def test_pipelined_requests_are_answered_in_turn(file: Path) -> None:
+    with (
+        serving(sender(file, (0, 2**20))) as address,
+        connected(address) as client,
+        client.makefile("rb") as stream,
+    ):
+        client.sendall(get() + get("HEAD") + get())
+        assert read_answer(stream)[1] == CONTENT[: 2**20]
+        assert b"content-length: 1048576" in read_answer(stream, body=False)[0]
+        assert read_answer(stream)[1] == CONTENT[: 2**20]
+
+
+def test_connection_close_is_kept(file: Path) -> None:
+    app = sender(file, (0, 2**20))
+    with serving(app) as address, connected(address) as client, client.makefile("rb") as stream:
+        client.sendall(get("GET", "/", "Connection: close"))
+        head, body = read_answer(stream)
+        assert body == CONTENT[: 2**20]
+        assert b"connection: close" in head
+        assert stream.read() == b""
+
+
+def test_a_slow_client_gets_all_and_holds_up_nobody(file: Path) -> None:
+    app = sender(file, (0, len(CONTENT)))
+    with serving(app) as address, connected(address, receive_buffer=4096) as slow:
+        slow.sendall(get())
+        time.sleep(0.3)
+        begun = time.monotonic()
+        with connected(address) as quick, quick.makefile("rb") as stream:
+            quick.sendall(get())
+            assert read_answer(stream)[1] == CONTENT
+        assert time.monotonic() - begun < 5
+        with slow.makefile("rb") as stream:
+            assert read_answer(stream)[1] == CONTENT
+
+
+def test_a_client_that_stalls_is_left(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zero_copy, "_STALL", 0.3)
+    large = file.with_name("large")
+    with large.open("wb") as opened:
+        opened.truncate(64 * 2**20)
+    with (
+        serving(sender(large, (0, 64 * 2**20))) as address,
+        connected(address, receive_buffer=4096) as client,
+    ):
+        client.sendall(get())
+        time.sleep(1.5)
+        received = 0
+        with contextlib.suppress(ConnectionResetError):
+            while data := client.recv(2**20):
+                received += len(data)
+        assert received < 64 * 2**20
+
+
+def test_clients_that_leave_cost_no_descriptors(file: Path) -> None:
+    large = file.with_name("large")
+    with large.open("wb") as opened:
+        opened.truncate(64 * 2**20)
+    with serving(sender(large, (0, 64 * 2**20))) as address:
+
+        def leave(times: int) -> None:
+            for _ in range(times):
+                with connected(address) as client:
+                    client.sendall(get())
+                    assert client.recv(1000)
+
+        leave(1)  # the loop opens what it needs for itself
+        time.sleep(0.5)
+        before = len(os.listdir("/proc/self/fd"))
+        leave(30)
+        deadline = time.monotonic() + SECONDS
+        while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        pytest.param(lambda path: sender(path, (0, len(CONTENT) + 10)), id="file shorter than the span"),
+        pytest.param(lambda path: sender(path, (0, 100), length=50), id="span longer than announced"),
+        pytest.param(lambda path: sender(path, (0, 100), length=150), id="span shorter than announced"),
+    ],
+)
+def test_what_was_announced_wrongly_breaks_the_connection(app: Callable[[Path], App], file: Path) -> None:
+    with serving(app(file)) as address, connected(address) as client, client.makefile("rb") as stream:
+        client.sendall(get())
+        while stream.readline().strip():
+            pass
+        with contextlib.suppress(ConnectionResetError):
+            assert len(stream.read()) < len(CONTENT) + 10  # and it ended
+
+
+def test_a_cold_file_is_read_off_the_loop(file: Path) -> None:
+    with file.open("rb+") as opened:
+        os.fsync(opened.fileno())
+        assert is_cached(opened.fileno(), 0, len(CONTENT))
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert not is_cached(opened.fileno(), 2**20, 2**20)
+    app = sender(file, (0, len(CONTENT)))
+    with serving(app) as address, connected(address) as client, client.makefile("rb") as stream:
+        client.sendall(get())
+        assert read_answer(stream)[1] == CONTENT
+
+
+def test_a_body_may_run_ahead_of_its_reader() -> None:
+    """The whole body is taken in while the app sleeps, which uvicorn's own limit would not do."""
+    taken: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.5)
+        message = await receive()
+        taken.append(len(message["body"]))
+        while message.get("more_body"):
+            message = await receive()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    with serving(app) as address, connected(address) as client, client.makefile("rb") as stream:
+        client.sendall(get("PUT", "/", "Content-Length: 400000") + bytes(400_000))
+        assert b"204" in stream.readline()
+    assert taken == [400_000]
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        pytest.param(get("GET", "/", "X: " + "a" * protocol.HEAD_BYTES), b"431", id="one long field"),
+        pytest.param(get("GET", "/", *["X: 1"] * protocol.HEAD_FIELDS), b"431", id="many fields"),
+        pytest.param(get("GET", "/" + "a" * protocol.HEAD_BYTES), b"431", id="long target"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 400_000, b"431", id="a field without end"),
+        pytest.param(get("GET", "/", "X: " + "a" * 30_000), b"200", id="as long as podman's ranges"),
+    ],
+)
+def test_heads_are_bounded(file: Path, request_bytes: bytes, status: bytes) -> None:
+    app = sender(file, (0, 10))
+    with serving(app) as address, connected(address) as client, client.makefile("rb") as stream:
+        client.sendall(request_bytes)
+        assert stream.readline().split()[1] == status
+
+
+@pytest.mark.parametrize(
+    ("begun", "answer"),
+    [
+        pytest.param(b"", b"", id="silent"),
+        pytest.param(b"GET / HTTP/1.1\r\nHo", b"HTTP/1.1 408 Request Timeout\r\n", id="half a head"),
+    ],
+)
+def test_heads_have_a_time(file: Path, begun: bytes, answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
+    with serving(sender(file, (0, 10))) as address, connected(address) as client:
+        client.sendall(begun)
+        with client.makefile("rb") as stream:
+            assert stream.readline() == answer
+            assert stream.read() is not None  # and the connection has ended
+
+
+def test_a_head_in_time_is_no_limit_to_the_answer(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
+    app = sender(file, (0, len(CONTENT)))
+    with serving(app) as address, connected(address, receive_buffer=4096) as client:
+        client.sendall(get())
+        time.sleep(1)
+        with client.makefile("rb") as stream:
+            assert read_answer(stream)[1] == CONTENT
+            time.sleep(1)  # idle between requests: that is the keep-alive's time
+            client.sendall(get())
+            assert read_answer(stream)[1] == CONTENT
