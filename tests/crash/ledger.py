@@ -1,0 +1,158 @@
+"""What clients of a server that is killed may expect of it, kept outside the store."""
+
+import http.client
+import random
+import threading
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from storage.digest import Digest
+from tests.builders import OCI_CONFIG, OCI_IMAGE, descriptor, image
+
+ABSENT = ""
+TIMEOUT = 20.0  # seconds; a server that hangs is as bad as one that loses
+
+Gone = (OSError, http.client.HTTPException)
+"""What a request to a dying server ends with: its outcome is unknown."""
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Path → the digests that a GET of it may return, ABSENT among them where a 404 may come.
+
+    A request adds its outcome when it is sent; when it is acknowledged, nothing else is legal any more.
+    """
+
+    legal: dict[str, set[str]] = field(default_factory=lambda: defaultdict(lambda: {ABSENT}))
+    touched: set[str] = field(default_factory=set)
+    acked: Counter[str] = field(default_factory=Counter)
+    refused: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def attempt(self, outcomes: dict[str, str]) -> None:
+        with self.lock:
+            for path, digest in outcomes.items():
+                self.legal[path].add(digest)
+                self.touched.add(path)
+
+    def settle(self, verb: str, outcomes: dict[str, str]) -> None:
+        with self.lock:
+            self.acked[verb] += 1
+            for path, digest in outcomes.items():
+                self.legal[path] = {digest}
+
+
+@dataclass(slots=True)
+class Client:
+    """One connection and one repository of its own, so that it knows the order of what it does there."""
+
+    host: str
+    number: int
+    ledger: Ledger
+    random: random.Random
+    images: list[tuple[str, str, str]] = field(default_factory=list)  # digest, a tag of its own, its layer
+
+    def push_until_cut(self) -> None:
+        """Push images, move tags and delete until the server is gone."""
+        connection = http.client.HTTPConnection(self.host, timeout=TIMEOUT)
+        try:
+            while True:
+                self.push_image(connection)
+        except Gone:
+            return
+        finally:
+            connection.close()
+
+    def push_image(self, connection: http.client.HTTPConnection) -> None:
+        own = f"/v2/client{self.number}"
+        config = b'{"os":"linux","made":"%d"}' % self.random.getrandbits(60)
+        layer = self.random.randbytes(self.random.randrange(1, 40_000))
+        self._push_blob(connection, own, config)
+        self._push_in_chunks(connection, own, layer)
+        raw = image(descriptor(config, OCI_CONFIG), [descriptor(layer)])
+        digest = str(Digest.of(raw))
+        only, moving = f"only-{digest[7:19]}", f"moving-{self.random.randrange(3)}"
+        for tag in (only, moving):
+            outcomes = {f"{own}/manifests/{tag}": digest, f"{own}/manifests/{digest}": digest}
+            self._write(connection, "PUT", f"{own}/manifests/{tag}", raw, outcomes, "manifest")
+        self.images.append((digest, only, str(Digest.of(layer))))
+        if len(self.images) % 3 == 0:
+            path = f"{own}/manifests/{only}"
+            self._write(connection, "DELETE", path, b"", {path: ABSENT}, "deletion")
+        if len(self.images) % 4 == 0:
+            self._delete_image(connection, own)
+        self._share(connection, own, config)
+
+    def _share(self, connection: http.client.HTTPConnection, own: str, config: bytes) -> None:
+        """Where all clients write the same: blobs by mount and by push, and one tag for all."""
+        shared, digest = "/v2/shared", str(Digest.of(config))
+        query = f"{shared}/blobs/uploads/?mount={digest}&from={own[4:]}"
+        self._write(connection, "POST", query, b"", {f"{shared}/blobs/{digest}": digest}, "mount")
+        common = b"the same for all" * self.random.randrange(1, 4)
+        self._push_blob(connection, shared, common)
+        raw = image(descriptor(config, OCI_CONFIG), [descriptor(common)])
+        manifest, latest = str(Digest.of(raw)), f"{shared}/manifests/latest"
+        self.ledger.attempt({latest: manifest})  # never settled: another client may come after
+        self._write(connection, "PUT", latest, raw, {f"{shared}/manifests/{manifest}": manifest}, "manifest")
+
+    def _delete_image(self, connection: http.client.HTTPConnection, own: str) -> None:
+        """With the tags on it, those that move among them; then its layer, which it alone has."""
+        digest, only, layer = self.images.pop(0)
+        outcomes = {f"{own}/manifests/{digest}": ABSENT, f"{own}/manifests/{only}": ABSENT}
+        for number in range(3):
+            path = f"{own}/manifests/moving-{number}"
+            if digest in self.ledger.legal[path]:
+                outcomes[path] = ABSENT
+        self._write(connection, "DELETE", f"{own}/manifests/{digest}", b"", outcomes, "deletion")
+        path = f"{own}/blobs/{layer}"
+        self._write(connection, "DELETE", path, b"", {path: ABSENT}, "deletion")
+
+    def _push_blob(self, connection: http.client.HTTPConnection, own: str, data: bytes) -> None:
+        digest = str(Digest.of(data))
+        outcome = {f"{own}/blobs/{digest}": digest}
+        self._write(connection, "POST", f"{own}/blobs/uploads/?digest={digest}", data, outcome, "blob")
+
+    def _push_in_chunks(self, connection: http.client.HTTPConnection, own: str, data: bytes) -> None:
+        digest, middle = str(Digest.of(data)), len(data) // 2
+        place = self._write(connection, "POST", f"{own}/blobs/uploads/", b"", {})
+        self._write(connection, "PATCH", place, data[:middle], {})
+        outcome = {f"{own}/blobs/{digest}": digest}
+        self._write(connection, "PUT", f"{place}?digest={digest}", data[middle:], outcome, "blob")
+
+    def _write(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes,
+        outcomes: dict[str, str],
+        verb: str = "other",
+    ) -> str:
+        """Send, and settle what it comes to; return the Location."""
+        self.ledger.attempt(outcomes)
+        kind = OCI_IMAGE if "/manifests/" in path else "application/octet-stream"
+        connection.request(method, path, body, {"Content-Type": kind})
+        reply = connection.getresponse()
+        text = reply.read()
+        if reply.status not in (201, 202, 204):
+            self.ledger.refused.append(f"{method} {path}: {reply.status} {text.decode()[:200]}")
+            raise ConnectionAbortedError
+        self.ledger.settle(verb, outcomes)
+        return reply.headers.get("Location", "")
+
+
+def losses(host: str, ledger: Ledger, *, everything: bool = False) -> list[str]:
+    """Read all that was touched since the last time, and say what no client may see."""
+    found = []
+    connection = http.client.HTTPConnection(host, timeout=TIMEOUT)
+    for path in sorted(ledger.legal if everything else ledger.touched):
+        connection.request("GET", path, headers={"Accept": "*/*"})
+        reply = connection.getresponse()
+        data = reply.read()
+        seen = {200: str(Digest.of(data)), 404: ABSENT}.get(reply.status, f"status {reply.status}")
+        if seen not in ledger.legal[path]:
+            found.append(f"{path} is {seen or 'absent'}, not {' or '.join(ledger.legal[path]) or 'absent'}")
+        ledger.legal[path] = {seen}
+    ledger.touched.clear()
+    connection.close()
+    return found

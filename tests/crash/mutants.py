@@ -1,0 +1,112 @@
+"""Registries with one rule broken: each must be caught, or the sweeps prove nothing."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+from unittest.mock import patch
+
+from storage.blobs import BlobStore
+from storage.database import Connection, Database
+from storage.digest import Digest
+from storage.errors import StoreFull
+from storage.files import Files
+from storage.links import Links
+from storage.manifests import Manifests
+from storage.rows import FileSize
+from tests.crash.operations import FRESH
+
+_append, _claim, _write = Files.append, Links.claim, Database.write
+_put_bytes, _put_names = BlobStore.put, Manifests.put
+
+
+@contextmanager
+def names_before_bytes() -> Iterator[None]:
+    """A manifest's row and tags are committed before its bytes are installed."""
+    held: list[tuple[BlobStore, Digest, bytes]] = []
+
+    async def hold(self: BlobStore, digest: Digest, data: bytes) -> None:
+        held.append((self, digest, data))
+
+    async def put(self: Manifests, *args: Any, file_size: FileSize, **more: Any) -> Any:
+        sizes = {digest: len(data) for _, digest, data in held}
+        done = await _put_names(self, *args, file_size=lambda it: sizes.get(it) or file_size(it), **more)
+        for store, digest, data in held:
+            await _put_bytes(store, digest, data)
+        return done
+
+    with patch.object(BlobStore, "put", hold), patch.object(Manifests, "put", put):
+        yield
+
+
+@contextmanager
+def name_before_complete() -> Iterator[None]:
+    """A file gets its final name first, and its bytes then."""
+
+    def write_file(self: Files, temporary: str, final: str, data: bytes) -> None:
+        descriptor = self.create(temporary)
+        try:
+            self.rename(temporary, final)
+            self.append(descriptor, [data])
+            self.fsync(descriptor, final)
+            self.chmod(descriptor, 0o400)
+        finally:
+            os.close(descriptor)
+        self.fsync_folder(os.path.dirname(final))
+
+    with patch.object(Files, "write_file", write_file):
+        yield
+
+
+@contextmanager
+def answer_before_commit() -> Iterator[None]:
+    """A claim is acknowledged while its transaction is still waiting to be written."""
+    running = set()
+
+    async def write(self: Database, change: Callable[[Connection], Any], *, durable: bool = True) -> Any:
+        work = asyncio.ensure_future(_write(self, change, durable=durable))
+        running.add(work)
+        return None if durable else await work
+
+    with patch.object(Database, "write", write):
+        yield
+
+
+@contextmanager
+def full_disk_ignored() -> Iterator[None]:
+    """A write that found no room counts as done."""
+
+    def append(self: Files, descriptor: int, chunks: Sequence[bytes]) -> None:
+        with suppress(StoreFull):
+            _append(self, descriptor, chunks)
+
+    with patch.object(Files, "append", append):
+        yield
+
+
+@contextmanager
+def fsync_tried_again() -> Iterator[None]:
+    """A failed fsync is repeated, and the second one reports no error."""
+
+    def fsync(self: Files, descriptor: int, target: str) -> None:
+        try:
+            self.call("fsync", target, lambda: os.fsync(descriptor))
+        except (OSError, StoreFull):
+            os.fsync(descriptor)
+
+    with patch.object(Files, "fsync", fsync):
+        yield
+
+
+@contextmanager
+def claim_without_look() -> Iterator[None]:
+    """A claim believes that the installed file is still there."""
+
+    async def claim(
+        self: Links, repository: str, digest: Digest, file_size: FileSize, upload: str = ""
+    ) -> None:
+        await _claim(self, repository, digest, lambda it: file_size(it) or len(FRESH), upload)
+
+    with patch.object(Links, "claim", claim):
+        yield

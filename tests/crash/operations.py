@@ -1,0 +1,220 @@
+"""What a crash test's root holds before, and every operation that is killed or made to fail on it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from registry.names import RepositoryName, Tag
+from registry.registry import Registry
+from registry.repository import Repository
+from registry.uploads import Chunk, Uploads
+from storage.digest import Digest
+from storage.errors import (
+    BlobMissing,
+    DigestMismatch,
+    ManifestMissing,
+    StorageError,
+    UploadMissing,
+)
+from storage.store import Store
+from tests.builders import OCI_CONFIG, OCI_IMAGE, OCI_INDEX, blob, descriptor, image, index
+
+FOREIGN_LAYER = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+
+CONFIG = b'{"architecture":"amd64","os":"linux"}'
+EMPTY = b"{}"
+BASE, TOP, SPARE, FRESH = (blob(3000 + seed, seed) for seed in range(4))
+PART, REST = blob(2500, 4), blob(1500, 5)
+WHOLE = PART + REST
+_CONFIG = descriptor(CONFIG, OCI_CONFIG)
+_ABSENT = descriptor(b"kept elsewhere", FOREIGN_LAYER, urls=["https://example.test/layer"])
+
+ONE = image(_CONFIG, [descriptor(BASE)])
+TWO = image(_CONFIG, [descriptor(BASE), descriptor(TOP), _ABSENT])
+LONE = image(_CONFIG, [descriptor(TOP)], annotations={"alone": "yes"})
+BOTH = index([descriptor(ONE, OCI_IMAGE), descriptor(TWO, OCI_IMAGE)])
+SIGNED = image(subject=descriptor(ONE, OCI_IMAGE), artifact_type="application/vnd.example.signature")
+
+NEW = image(_CONFIG, [descriptor(SPARE)])
+NEW_INDEX = index([descriptor(ONE, OCI_IMAGE), descriptor(LONE, OCI_IMAGE)])
+NEW_REFERRER = image(subject=descriptor(TWO, OCI_IMAGE), artifact_type="application/vnd.example.sbom")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """An open store; `session` is the upload that preparation left with the bytes of PART."""
+
+    store: Store
+    session: str = ""
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.store.names, self.store.blobs, self.store.uploads)
+
+    @property
+    def app(self) -> Repository:
+        return Repository(self.registry, RepositoryName("app"))
+
+    @property
+    def lib(self) -> Repository:
+        return Repository(self.registry, RepositoryName("lib"))
+
+    def uploads(self, repository: str = "app") -> Uploads:
+        return Uploads(self.registry, RepositoryName(repository), "")
+
+
+Verb = Callable[[World], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`again` is what a client does that has seen no answer; `grows` the most that the session may hold.
+
+    `checkpoints`: begins with an empty WAL and copies its own back, which may fail unseen.
+    """
+
+    run: Verb
+    again: Verb
+    grows: bytes = PART
+    checkpoints: bool = False
+
+
+def chunk(data: bytes = b"", start: int | None = None) -> Chunk:
+    async def body() -> AsyncIterator[bytes]:
+        if data:
+            yield data
+
+    return Chunk(body(), start)
+
+
+async def prepare(world: World) -> str:
+    """Fill an empty root; return the id of the session left open."""
+    for data in (CONFIG, EMPTY, BASE, TOP, SPARE):
+        await world.uploads().push(Digest.of(data), chunk(data))
+    for raw, tags in ((ONE, ("one", "stable")), (TWO, ("two",)), (LONE, ("lone", "alone"))):
+        for tag in tags:
+            await world.app.put_manifest(Tag(tag), raw, OCI_IMAGE)
+    await world.app.put_manifest(Tag("both"), BOTH, OCI_INDEX)
+    await world.app.put_manifest(Digest.of(SIGNED), SIGNED, OCI_IMAGE)
+    session = await world.uploads().begin()
+    await world.uploads().append(session, chunk(PART))
+    return session
+
+
+async def _begin(world: World) -> None:
+    await world.uploads().begin()
+
+
+async def _append(world: World) -> None:
+    await world.uploads().append(world.session, chunk(REST, len(PART)))
+
+
+async def _resume(world: World) -> None:
+    offset = await world.uploads().offset(world.session)
+    if offset < len(WHOLE):
+        offset = await world.uploads().append(world.session, chunk(WHOLE[offset:], offset))
+    assert offset == len(WHOLE)
+
+
+def _finish(data: bytes) -> Verb:
+    async def run(world: World) -> None:
+        await world.uploads().finish(world.session, Digest.of(data), chunk(data[len(PART) :]))
+
+    return run
+
+
+def _finish_again(data: bytes) -> Verb:
+    async def run(world: World) -> None:
+        try:
+            offset = await world.uploads().offset(world.session)
+        except UploadMissing:
+            await world.uploads().push(Digest.of(data), chunk(data))
+            return
+        await world.uploads().finish(world.session, Digest.of(data), chunk(data[offset:]))
+
+    return run
+
+
+async def _mismatch(world: World) -> None:
+    with suppress(DigestMismatch):
+        await world.uploads().finish(world.session, Digest.of(b"other bytes"), chunk(REST))
+        raise AssertionError("wrong bytes were taken")
+
+
+def _push(repository: str, data: bytes) -> Verb:
+    async def run(world: World) -> None:
+        await world.uploads(repository).push(Digest.of(data), chunk(data))
+
+    return run
+
+
+async def _mount(world: World) -> None:
+    await world.lib.mount(Digest.of(BASE), source="app", readable=lambda name: name == "app")
+
+
+def _put(reference: Tag | Digest, raw: bytes, *tags: str, media_type: str = OCI_IMAGE) -> Verb:
+    async def run(world: World) -> None:
+        await world.app.put_manifest(reference, raw, media_type, tags=[Tag(tag) for tag in tags])
+
+    return run
+
+
+async def _put_and_checkpoint(world: World) -> None:
+    """The WAL is copied back into the database after the commit, whatever its length."""
+    await world.app.put_manifest(Tag("new"), NEW, OCI_IMAGE)
+    await world.store.database.checkpoint()
+
+
+async def _delete_tag(world: World) -> None:
+    await world.app.delete_tag(Tag("stable"))
+
+
+async def _delete_manifest(world: World) -> None:
+    await world.app.delete_manifest(Digest.of(LONE))
+
+
+async def _delete_blob(world: World) -> None:
+    await world.app.delete_blob(Digest.of(SPARE))
+
+
+async def _cancel(world: World) -> None:
+    await world.uploads().cancel(world.session)
+
+
+async def _expire(world: World) -> None:
+    await world.registry.expire_uploads(0)
+
+
+def _unless(gone: type[StorageError], verb: Verb) -> Verb:
+    async def run(world: World) -> None:
+        with suppress(gone):
+            await verb(world)
+
+    return run
+
+
+def _repeatable(verb: Verb) -> Operation:
+    return Operation(verb, verb)
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "begin an upload": _repeatable(_begin),
+    "append a chunk": Operation(_append, _resume, WHOLE),
+    "close an upload": Operation(_finish(PART), _finish_again(PART)),
+    "close an upload with a last chunk": Operation(_finish(WHOLE), _finish_again(WHOLE), WHOLE),
+    "close an upload with wrong bytes": Operation(_mismatch, _mismatch, WHOLE + REST),
+    "push a blob in one request": _repeatable(_push("lib", FRESH)),
+    "push a blob that is there": _repeatable(_push("lib", BASE)),
+    "mount a blob": _repeatable(_mount),
+    "put a manifest by tag": _repeatable(_put(Tag("new"), NEW)),
+    "put a manifest by digest with two tags": _repeatable(_put(Digest.of(NEW), NEW, "new", "stable")),
+    "put an index": _repeatable(_put(Tag("new"), NEW_INDEX, media_type=OCI_INDEX)),
+    "put a manifest with a subject": _repeatable(_put(Digest.of(NEW_REFERRER), NEW_REFERRER)),
+    "put a manifest and check point": Operation(_put_and_checkpoint, _put_and_checkpoint, checkpoints=True),
+    "move a tag": _repeatable(_put(Tag("stable"), TWO)),
+    "delete a tag": Operation(_delete_tag, _unless(ManifestMissing, _delete_tag)),
+    "delete a manifest": Operation(_delete_manifest, _unless(ManifestMissing, _delete_manifest)),
+    "delete a blob": Operation(_delete_blob, _unless(BlobMissing, _delete_blob)),
+    "cancel an upload": Operation(_cancel, _unless(UploadMissing, _cancel)),
+    "expire uploads": _repeatable(_expire),
+}

@@ -1,0 +1,117 @@
+"""What must hold after a death or a failure, and after going on from there."""
+
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+
+from registry.fsck import read
+from registry.names import RepositoryName, Tag
+from registry.registry import Registry
+from registry.repository import Repository
+from storage.check import check
+from storage.digest import Digest
+from storage.errors import StorageError
+from storage.store import Store
+from tests.crash.arena import Arena
+from tests.crash.evidence import Names, Seen, look, names_in
+from tests.crash.operations import Operation, World
+
+_NEVER = -1.0  # idle seconds that every session exceeds, also one begun in this very second
+
+
+async def go_on(
+    store: Store, arena: Arena, operation: Operation, after: Seen, *, acked: bool, distrusted: bool = False
+) -> list[str]:
+    """Everything is as it must be; the operation can be repeated; expiry leaves nothing behind.
+
+    `distrusted`: an fsync has failed, after which a session's bytes may be thrown away.
+    """
+    world = World(store, arena.session)
+    seen = look(arena.root)
+    report = await check(store, read=read)
+    problems = [
+        *seen.problems,
+        *(f"{finding.kind} {finding.subject}: {finding.message}" for finding in report.findings),
+        *[problem async for problem in _read_all(world.registry, seen.names)],
+        *_state_problems(seen, arena, operation, after, acked=acked, distrusted=distrusted),
+    ]
+    try:
+        await operation.again(world)
+    except Exception as error:
+        problems.append(f"repeating it failed: {error!r}")
+    await world.registry.expire_uploads(_NEVER)
+    seen = look(arena.root)
+    problems += seen.problems
+    if seen.names != after.names:
+        problems.append(f"repeated, {_difference(seen.names, after.names)}")
+    if seen.waiting or seen.sessions:
+        problems.append(f"expiry left {sorted(seen.waiting)}")
+    return problems
+
+
+def close(store: Store, after: Seen) -> list[str]:
+    store.close()
+    return ["closing changed the names"] if names_in(store.layout.root) != after.names else []
+
+
+def _state_problems(
+    seen: Seen, arena: Arena, operation: Operation, after: Seen, *, acked: bool, distrusted: bool
+) -> Iterator[str]:
+    """An acknowledged operation is there; another is there as a whole, or not at all."""
+    if acked:
+        if seen.names != after.names:
+            yield f"acknowledged, but {_difference(seen.names, after.names)}"
+        if sorted(seen.sessions.values()) != sorted(after.sessions.values()):
+            yield "acknowledged, but the upload sessions are others"
+        return
+    if seen.names not in (arena.before.names, after.names):
+        yield f"half of it can be seen: {_difference(seen.names, after.names)}"
+    held = seen.sessions.get(arena.session)
+    if held is None:
+        if not distrusted and (seen.names != after.names or arena.session in after.sessions):
+            yield "the upload session is lost, and its bytes with it"
+    elif not (held.startswith(arena.before.sessions[arena.session]) and operation.grows.startswith(held)):
+        yield f"the upload session holds {len(held)} bytes that nobody sent in this order"
+
+
+def _difference(found: Names, wanted: Names) -> str:
+    parts = []
+    for kind in ("links", "manifests", "edges", "tags"):
+        have, want = getattr(found, kind), getattr(wanted, kind)
+        if have != want:
+            parts.append(f"{kind}: {sorted(want - have)} missing, {sorted(have - want)} too many")
+    return "; ".join(parts)
+
+
+async def _read_all(registry: Registry, names: Names) -> AsyncIterator[str]:
+    """What a client that pulls everything would complain about."""
+    for name, digest, *_ in names.links:
+        try:
+            async with _repository(registry, name).blob(_digest(digest)) as blob:
+                pieces = [piece async for piece in blob.chunks(0, blob.size)]
+        except StorageError as error:
+            yield f"{name} cannot serve {digest}: {error!r}"
+            continue
+        if hashlib.sha256(b"".join(pieces)).hexdigest() != _digest(digest).encoded:
+            yield f"{digest} reads as other bytes"
+    for name, digest, *_ in names.manifests:
+        try:
+            repository = _repository(registry, name)
+            await repository.manifest_bytes(await repository.manifest_row(_digest(digest)))  # verifies them
+        except StorageError as error:
+            yield f"{name} cannot serve {digest}: {error!r}"
+    for name, tag, digest in names.tags:
+        try:
+            row = await _repository(registry, name).manifest_row(Tag(str(tag)))
+        except StorageError as error:
+            yield f"{name} cannot serve {tag}: {error!r}"
+            continue
+        if row.digest != _digest(digest):
+            yield f"{name}:{tag} leads to {row.digest}, not {digest}"
+
+
+def _repository(registry: Registry, name: str | int) -> Repository:
+    return Repository(registry, RepositoryName(str(name)))
+
+
+def _digest(text: str | int) -> Digest:
+    return Digest.parse(str(text))
