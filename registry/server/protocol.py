@@ -144,8 +144,7 @@ class Protocol(HttpToolsProtocol):
         self._running = cycle
         if self.scheme == "http":  # under TLS the bytes have to pass through the transport
             cycle.scope["extensions"] = {ZERO_COPY: {}}
-            app = partial(self._run, cycle, app)
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, partial(self._run, cycle, app))
 
     async def _run(self, cycle: RequestResponseCycle, app: Any, scope: Any, receive: Any, send: Send) -> None:
         async def extended(message: Any) -> None:
@@ -154,7 +153,15 @@ class Protocol(HttpToolsProtocol):
             else:
                 await send(message)
 
-        await app(scope, receive, extended)
+        async def received() -> Any:
+            message = await receive()
+            if message["type"] == "http.disconnect" and cycle.body and not cycle.response_complete:
+                # uvicorn would drop what had arrived before the client went, and an upload keeps it.
+                body, cycle.body = bytes(cycle.body), bytearray()
+                return {"type": "http.request", "body": body, "more_body": True}
+            return message
+
+        await app(scope, received, extended)
 
     async def _send_file(self, cycle: RequestResponseCycle, message: dict[str, Any]) -> None:
         count: int = message["count"]

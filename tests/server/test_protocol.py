@@ -264,6 +264,24 @@ def test_a_cold_file_is_read_off_the_loop(file: Path) -> None:
         assert read_answer(stream)[1] == CONTENT
 
 
+def test_what_came_before_a_client_left_is_not_lost() -> None:
+    """The app sleeps while body and end arrive, and reads both afterwards."""
+    taken: list[bytes | str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.5)
+        for _ in range(2):
+            message = await receive()
+            taken.append(message.get("body", message["type"]))
+
+    with serving(app) as address, connected(address) as client:
+        client.sendall(get("PUT", "/", "Content-Length: 400000") + b"begun")
+        time.sleep(0.1)
+        client.close()
+        time.sleep(0.6)
+    assert taken == [b"begun", "http.disconnect"]
+
+
 def test_a_body_may_run_ahead_of_its_reader() -> None:
     """The whole body is taken in while the app sleeps, which uvicorn's own limit would not do."""
     taken: list[int] = []
