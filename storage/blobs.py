@@ -37,7 +37,7 @@ class BlobFile:
 
     async def read(self, pieces: Sequence[tuple[int, int]]) -> list[bytes]:
         """Small pieces, (start, length) each, in one hop. Raises EOFError where the file ends early."""
-        return await self._threads.run(_read_pieces, self._file.fileno(), pieces)
+        return await self._threads.read(_read_pieces, self._file.fileno(), pieces)
 
     async def chunks(self, start: int, length: int) -> AsyncIterator[bytes]:
         """`length` bytes from `start`, 1 MiB at most a time. Raises EOFError where the file ends early."""

@@ -6,6 +6,7 @@ size; the index agrees with the manifests' bytes; no fsync has failed since the 
 It runs beside a server: files are immutable, and a suspicion about a row is looked at twice.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,8 @@ Progress = Callable[[int], None]
 """Told the bytes read since it was last called."""
 
 _STEP = 1000  # rows of a key range
+# What a bad disk answers. Any other error, such as too many open files, says nothing about the bytes.
+_UNREADABLE = {errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,9 @@ async def _check_files(
             intact = await store.threads.run(store.blobs.verify, digest)
         except BlobMissing:
             continue
-        except OSError:
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
             intact = False  # bytes that cannot be read are no bytes
         progress(found.st_size)
         report.blobs += 1

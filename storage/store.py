@@ -67,7 +67,11 @@ def open_store(
     try:
         warning = _prepare(layout, files, allow_network=allow_network)
         database = Database(layout.index, layout.write_lock, files, durable=durable)
-        _finish(layout, files)
+        try:
+            _finish(layout, files)
+        except BaseException:
+            database.close()
+            raise
     except OSError as error:
         raise StoreUnusable(
             f"{layout.root} cannot be used: {error.strerror} ({error.filename}); "
