@@ -1,6 +1,6 @@
 # CI calls these targets and nothing else. GNU make 3.81 (macOS) is enough.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt e2e conformance tools clean
+.PHONY: help run test check fmt e2e conformance bench tools clean
 
 # The first Python that is new enough; PYTHON=/path/to/python3 overrides it.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -34,12 +34,15 @@ e2e: .venv/.dev ## Run the stories of the real clients only
 conformance: .venv/.dev ## Run the official OCI conformance suite; fails unless everything passes
 	$(BIN)/python -m tests.conformance $(ARGS)
 
+bench: .venv/.dev ## Measure beside the other registries that are installed (ARGS="--size-mib 32 --rounds 1")
+	$(BIN)/python -m bench $(ARGS)
+
 tools: ## Install the clients that CI needs (Debian or Ubuntu, as root)
 	bash tests/tools.sh
 
 clean: ## Remove the virtual environment, caches and results
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist results
-	find registry storage tests -name __pycache__ -type d -exec rm -rf {} +
+	find bench registry storage tests -name __pycache__ -type d -exec rm -rf {} +
 
 # Debian's python3 comes without ensurepip, which is in python3-venv.
 $(BIN)/python:

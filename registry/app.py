@@ -5,12 +5,11 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from registry.access import Policy
-from registry.api.access_log import AccessLog
+from registry.api.access_log import AccessLog, Sink
 from registry.api.gate import Gate
 from registry.api.health import health_routes
 from registry.config import Settings
@@ -19,7 +18,7 @@ from registry.policies.no_delete import NoDelete
 from registry.registry import Registry
 from storage.store import Store, open_store
 
-log = logging.getLogger("registry")
+logger = logging.getLogger("registry")
 
 _SWEEPS = 4  # in one expiry: a session lives a quarter longer than it must
 
@@ -35,13 +34,14 @@ def policies(settings: Settings) -> list[Policy]:
     return [*pull_only, *undeletable]
 
 
-def build(store: Store, settings: Settings) -> Starlette:
-    """The whole service over an open store; the caller closes the store."""
+def build(store: Store, settings: Settings, *, lines: Sink | None = None) -> ASGIApp:
+    """The whole service over an open store; the caller closes the store. `lines` takes the access log."""
     registry = Registry(store.names, store.blobs, store.uploads, sparse=settings.sparse)
-    gate = Gate(registry, policies=policies(settings), log=AccessLog(write=settings.access_log))
+    log = AccessLog(write=settings.access_log, sink=lines) if lines else AccessLog(write=settings.access_log)
+    gate = Gate(registry, policies=policies(settings), log=log)
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: object) -> AsyncIterator[None]:
         task = asyncio.create_task(_expire_uploads(registry, settings.upload_expiry))
         try:
             yield
@@ -50,22 +50,26 @@ def build(store: Store, settings: Settings) -> Starlette:
             with suppress(asyncio.CancelledError):
                 await task
 
-    return Starlette(routes=[*health_routes(store.require_ready), Everything(gate)], lifespan=lifespan)
+    # A bare Router: the gate answers every error, so Starlette's layers for that would only cost.
+    return Router(
+        [Everything(gate, "/v2/"), *health_routes(store.require_ready), Everything(gate)], lifespan=lifespan
+    )
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings, *, lines: Sink | None = None) -> ASGIApp:
     """A worker's app, which opens its store for itself and closes it with the process."""
-    return build(open_settings(settings), settings)
+    return build(open_settings(settings), settings, lines=lines)
 
 
 class Everything(BaseRoute):
-    """Any path at all: a Mount's pattern stops at a line feed, which Starlette would answer by itself."""
+    """Any path that begins so: a Mount's pattern stops at a line feed, and Starlette would answer."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, prefix: str = "") -> None:
+        self._app, self._prefix = app, prefix
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        return Match.FULL if scope["type"] == "http" else Match.NONE, {}
+        mine = scope["type"] == "http" and scope["path"].startswith(self._prefix)
+        return Match.FULL if mine else Match.NONE, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
@@ -75,7 +79,7 @@ async def _expire_uploads(registry: Registry, idle: int) -> None:
     while True:
         try:
             if ended := await registry.expire_uploads(idle):
-                log.info("%d idle upload sessions expired", ended)
+                logger.info("%d idle upload sessions expired", ended)
         except Exception:  # whatever it was, the next round may do better
-            log.exception("idle upload sessions could not be expired")
+            logger.exception("idle upload sessions could not be expired")
         await asyncio.sleep(idle / _SWEEPS)

@@ -7,6 +7,7 @@ import time
 from registry.changes import Change, Guards, Listeners
 from registry.manifests import Manifest, read_manifest
 from registry.names import Reference
+from registry.recent import Recent
 from storage.contracts import Blobs, Names, Uploads
 from storage.digest import Digest
 from storage.errors import DigestMismatch, UploadMissing
@@ -35,6 +36,7 @@ class Registry:
     ) -> None:
         self.names, self.blobs, self.uploads = names, blobs, uploads
         self.guards, self.listeners, self.sparse = guards, listeners, sparse
+        self.recent = Recent()
         self._parses = asyncio.Semaphore(_PARSES)
 
     async def catalog(self, *, after: str, limit: int) -> list[str]:

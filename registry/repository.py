@@ -76,8 +76,13 @@ class Repository:
 
     async def manifest_bytes(self, row: ManifestRow) -> bytes:
         """A manifest's exact bytes, verified. Raises ManifestMissing."""
+        recent = self._registry.recent
+        if (raw := recent.get(row.digest)) is not None:
+            return raw
         try:
-            return await self._blobs.read(row.digest)
+            raw = await self._blobs.read(row.digest)
+            recent.put(row.digest, raw)
+            return raw
         except BlobMissing:
             raise ManifestMissing(row.digest) from None
         except DigestMismatch:

@@ -14,7 +14,7 @@ LAYERS = (
     ("storage",),
     ("registry.errors", "registry.strict_json", "registry.kinds", "registry"),
     ("registry.names", "registry.descriptors", "registry.manifests", "registry.conditions"),
-    ("registry.changes", "registry.access"),
+    ("registry.changes", "registry.access", "registry.recent"),
     ("registry.registry", "registry.uploads", "registry.repository", "registry.fsck", "registry.policies"),
     ("registry.api",),
     ("registry.dropin", "registry.config"),

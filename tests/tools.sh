@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the clients that the end-to-end tests drive and the official conformance runner.
-# Idempotent, and fast when everything is there. `tools.sh NAME...` installs only the named Go tools.
+# Idempotent, and fast when everything is there. `tools.sh NAME...` installs only the named Go tools;
+# `tools.sh bench` installs what `make bench` measures with and beside, which takes minutes to build.
 set -uo pipefail
 
 # command            Debian package; docker by its path, as another docker command may be a client without a builder
@@ -22,6 +23,18 @@ crane         github.com/google/go-containerregistry/cmd/crane           v0.22.1
 oras          oras.land/oras/cmd/oras                                    v1.3.6
 regctl        github.com/regclient/regclient/cmd/regctl                  v0.11.7
 conformance   github.com/opencontainers/distribution-spec/conformance    v0.0.0-20260831232431-97274622c111
+'
+
+BENCH_DEBIAN='
+/usr/sbin/nginx      nginx-light
+docker-registry      docker-registry
+openssl              openssl
+wrk                  wrk
+'
+# `go install module@version` refuses a module that replaces another: such a one is installed from within a module.
+BENCH_GO_TOOLS='
+registry      github.com/distribution/distribution/v3/cmd/registry       v3.1.2   direct
+olareg        github.com/olareg/olareg/cmd/olareg                        v0.2.2   within
 '
 
 problems=()
@@ -56,13 +69,13 @@ install_packages() {
 }
 
 install_go_tools() {
-    local command module version bin have
+    local command module version way bin have
     bin=""
     if command -v go >/dev/null; then
         bin=$(go env GOBIN)
         bin=${bin:-$(go env GOPATH)/bin}
     fi
-    while read -r command module version; do
+    while read -r command module version way; do
         [ -z "$command" ] && continue
         case " $* " in "  " | *" $command "*) ;; *) continue ;; esac
         if [ -z "$bin" ]; then
@@ -72,11 +85,28 @@ install_go_tools() {
         have=$(go version -m "$bin/$command" 2>/dev/null | awk '$1 == "mod" { print $3 }')
         [ "$have" = "$version" ] && continue
         echo "Installing $command $version"
-        # Run outside the tree: no go.mod of ours may choose the versions.
-        (cd / && go install "$module@$version") || problem "go could not install $module@$version; its own messages are above."
+        go_install "$module" "$version" "$way" || problem "go could not install $module@$version; its own messages are above."
     done <<<"$GO_TOOLS"
 }
 
+# Outside the tree: no go.mod of ours may choose the versions.
+go_install() {
+    local module=$1 version=$2 way=$3 folder status=0
+    if [ "$way" != within ]; then
+        (cd / && go install "$module@$version")
+        return
+    fi
+    folder=$(mktemp -d)
+    (cd "$folder" && go mod init tools && go get "$module@$version" && go install "$module") || status=1
+    rm -rf "$folder"
+    return $status
+}
+
+if [ "${1:-}" = bench ]; then
+    DEBIAN=$BENCH_DEBIAN
+    GO_TOOLS=$BENCH_GO_TOOLS
+    shift
+fi
 [ $# -eq 0 ] && install_packages
 install_go_tools "$@"
 

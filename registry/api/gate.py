@@ -1,8 +1,8 @@
 """The gate: every request comes in through it, is parsed, known and allowed; every answer goes out by it."""
 
 import asyncio
+import os
 import re
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -29,6 +29,7 @@ ALWAYS = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
 
+_ALWAYS = [(name.lower().encode(), value.encode()) for name, value in ALWAYS.items()]
 _FORBIDDEN = re.compile(rb"%(?:2f|5c|00)", re.IGNORECASE)
 _PLAIN = re.compile(rb"[\x21-\x7e]*")
 _HELD = 64 * 2**20  # bytes of manifests on their way in, in one worker
@@ -54,7 +55,7 @@ class Gate:
         self._held = Held(_HELD)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = uuid.uuid4().hex
+        request_id = os.urandom(16).hex()
         body = Body(scope, receive)
         entry = self._log.begin(scope, request_id)
         watched = entry.watch(send)
@@ -138,9 +139,8 @@ def require_same_origin(request: Request) -> None:
 
 
 def _complete(response: Response, request_id: str) -> Response:
-    for name, value in ALWAYS.items():
-        response.headers[name] = value
-    response.headers["X-Request-Id"] = request_id
+    # Straight to the raw list: Starlette would look for each name among all before it.
+    response.raw_headers += [*_ALWAYS, (b"x-request-id", request_id.encode())]
     return response
 
 

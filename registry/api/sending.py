@@ -43,21 +43,14 @@ class FileResponse(StreamingResponse):
 
     async def _send_zero_copy(self, descriptor: int, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for part in self._parts_by_size():
+        parts = list(self._parts_by_size()) or [[]]
+        for number, part in enumerate(parts, 1):
+            message: dict[str, object]
             if isinstance(part, Span):
-                await send(
-                    {
-                        "type": ZERO_COPY,
-                        "file": descriptor,
-                        "offset": part.start,
-                        "count": part.length,
-                        "more_body": True,
-                    }
-                )
+                message = {"type": ZERO_COPY, "file": descriptor, "offset": part.start, "count": part.length}
             else:
-                body = await _join(self._file, part)
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+                message = {"type": "http.response.body", "body": await _join(self._file, part)}
+            await send(message | {"more_body": number < len(parts)})
 
     def _parts_by_size(self) -> Iterator[Span | list[Part]]:
         """Large spans alone; what is small in groups of a mebibyte at most."""

@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -33,6 +33,8 @@ _FIELDS = (
     b"connection: close\r\n"
 )
 
+_CORK = 64 * 2**10  # bytes above which a write is worth a system call of its own
+
 Send = Callable[[Any], Awaitable[None]]
 
 
@@ -40,9 +42,40 @@ class Refused(Exception):
     """Raised in a parser's callback: uvicorn then calls `send_400_response`."""
 
 
+class Corked:
+    """A transport for answers: what is written in one turn of the loop goes out at once.
+
+    uvicorn writes head and body one after the other, and each write is a system call.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._waiting: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self.flush)
+        self._waiting.append(data)
+        if len(data) > _CORK:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            self._transport.writelines(waiting)
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+
 class Protocol(HttpToolsProtocol):
     # The request that is being answered; `cycle`, uvicorn's own, is the last one read.
     _running: RequestResponseCycle | None = None
+    _corked: Corked
     _refusal = (400, "")
     _head_bytes = 0  # received since the last head was complete
     _in_head = True
@@ -52,6 +85,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._corked = Corked(transport, self.loop)
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
 
     def data_received(self, data: bytes) -> None:
@@ -121,6 +155,7 @@ class Protocol(HttpToolsProtocol):
         answering = running is not None and running.response_started and not running.response_complete
         self._disconnect()
         self._stop_head_timer()
+        self._corked.flush()
         if not answering:
             status, message = self._refusal
             error = {"code": "UNSUPPORTED", "message": message or msg, "detail": {}}
@@ -144,6 +179,7 @@ class Protocol(HttpToolsProtocol):
         self._running = cycle
         if self.scheme == "http":  # under TLS the bytes have to pass through the transport
             cycle.scope["extensions"] = {ZERO_COPY: {}}
+        cycle.transport = cast("asyncio.Transport", self._corked)
         super()._start_asgi_task(cycle, partial(self._run, cycle, app))
 
     async def _run(self, cycle: RequestResponseCycle, app: Any, scope: Any, receive: Any, send: Send) -> None:
@@ -187,6 +223,7 @@ class Protocol(HttpToolsProtocol):
 
     async def _flush(self) -> None:
         """Wait until the transport holds nothing back: what it holds goes before the file."""
+        self._corked.flush()
         self.transport.set_write_buffer_limits(high=0)
         try:
             await self.flow.drain()

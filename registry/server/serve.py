@@ -11,10 +11,11 @@ from functools import partial
 from types import FrameType
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
 from registry import __version__
+from registry.api.access_log import Lines
 from registry.app import build, create_app, open_settings
 from registry.config import ConfigError, Settings
 from registry.server.protocol import Protocol
@@ -43,7 +44,7 @@ def serve(settings: Settings) -> int:
             _greet(settings, listener, store.warnings)
             supervisor.run()
             return 1 if supervisor.failed else 0
-        server = Server(_config(partial(build, store, settings), settings))
+        server = Server(_config(partial(build, store, settings, lines=Lines(sys.stderr)), settings))
         # From here on: uvicorn handles signals only while it runs, and raises them once more at its end.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, server.handle_exit)
@@ -52,7 +53,7 @@ def serve(settings: Settings) -> int:
         return 0 if server.started else 1
 
 
-def _config(factory: partial[Starlette], settings: Settings) -> uvicorn.Config:
+def _config(factory: partial[ASGIApp], settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         factory,
         factory=True,
@@ -78,12 +79,12 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _work(settings: Settings) -> Starlette:
+def _work(settings: Settings) -> ASGIApp:
     """A worker's app: called in the worker, which shares nothing but the socket and the root."""
     follow_supervisor()
     _configure_logging()
     try:
-        return create_app(settings)
+        return create_app(settings, lines=Lines(sys.stderr))
     except (StoreUnusable, OSError) as error:
         logging.getLogger("registry").error("a worker cannot open the store: %s", error)
         sys.exit(STARTUP_FAILURE)  # or its supervisor would try again for ever
@@ -121,12 +122,8 @@ def _greet(settings: Settings, listener: socket.socket, warnings: tuple[str, ...
 def _configure_logging() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    lines = logging.StreamHandler(sys.stderr)
-    lines.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("registry").setLevel(logging.INFO)
-    access = logging.getLogger("registry.access")
-    access.handlers, access.propagate = [lines], False
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
