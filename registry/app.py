@@ -34,7 +34,7 @@ def policies(settings: Settings) -> list[Policy]:
     return [*pull_only, *undeletable]
 
 
-def build(store: Store, settings: Settings, *, lines: Sink | None = None) -> ASGIApp:
+def build(store: Store, settings: Settings, *, lines: Sink | None = None) -> Router:
     """The whole service over an open store; the caller closes the store. `lines` takes the access log."""
     registry = Registry(store.names, store.blobs, store.uploads, sparse=settings.sparse)
     log = AccessLog(write=settings.access_log, sink=lines) if lines else AccessLog(write=settings.access_log)
@@ -56,7 +56,7 @@ def build(store: Store, settings: Settings, *, lines: Sink | None = None) -> ASG
     )
 
 
-def create_app(settings: Settings, *, lines: Sink | None = None) -> ASGIApp:
+def create_app(settings: Settings, *, lines: Sink | None = None) -> Router:
     """A worker's app, which opens its store for itself and closes it with the process."""
     return build(open_settings(settings), settings, lines=lines)
 

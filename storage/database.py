@@ -58,7 +58,7 @@ class Database:
             self._writer.close()
             os.close(self._lock)
             if isinstance(error, sqlite3.Error):
-                raise self._explain(error) from error
+                raise IndexFailed(f"{path} cannot be opened ({error}): put it back from a backup") from error
             raise
         self._reader = self._connect(0)
         self._thread: threading.Thread | None = None

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from registry.registry import Registry
-from storage.store import Store, open_store
-from tests.inprocess import connect
+from storage.store import Store
+from tests.inprocess import connect, opened
 
 
 @pytest.fixture(scope="session")
@@ -18,9 +18,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = open_store(str(tmp_path / "root"), durable=False)
-    yield store
-    store.close()
+    with opened(tmp_path) as store:
+        yield store
 
 
 @pytest.fixture

@@ -1,18 +1,32 @@
 """The service without a server: through httpx, or message by message as an ASGI server would ask it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 from starlette.types import ASGIApp, Message
 
 from registry.app import build
 from registry.config import Settings
-from storage.store import Store
+from storage.files import Probe
+from storage.store import Store, open_store
 
 BASE = "http://registry.test"
+
+
+@contextmanager
+def opened(folder: Path, probe: Probe | None = None) -> Iterator[Store]:
+    """A store of its own below `folder`, without fsync."""
+    store = open_store(str(folder / "root"), durable=False, probe=probe)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 def connect(store: Store, **settings: Any) -> httpx.AsyncClient:
@@ -21,9 +35,7 @@ def connect(store: Store, **settings: Any) -> httpx.AsyncClient:
 
 
 def connect_app(app: ASGIApp) -> httpx.AsyncClient:
-    # mypy knows httpx's ASGI callables and Starlette's as two types of the same shape.
-    transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
-    return httpx.AsyncClient(transport=transport, base_url=BASE)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +54,15 @@ async def ask(
     *,
     query: bytes = b"",
     headers: Sequence[tuple[bytes, bytes]] = (),
-    body: Sequence[Message] = ({"type": "http.request", "body": b"", "more_body": False},),
+    body: Iterable[Message] = ({"type": "http.request", "body": b"", "more_body": False},),
 ) -> Answer:
-    """One request with exactly these bytes in its path; the client stays connected after `body` is used up."""
-    waiting = list(body)
+    """One request with exactly these bytes in its path; behind `body` the client waits."""
+    waiting = iter(body)
     sent: list[Message] = []
 
     async def receive() -> Message:
-        if waiting:
-            return waiting.pop(0)
+        for message in waiting:
+            return message
         await asyncio.Event().wait()
         raise AssertionError("nobody sets that event")
 
@@ -63,7 +75,7 @@ async def ask(
         "http_version": "1.1",
         "method": method,
         "scheme": "http",
-        "path": raw_path.decode("latin-1"),
+        "path": unquote(raw_path.decode("latin-1")),
         "raw_path": raw_path,
         "query_string": query,
         "root_path": "",

@@ -11,7 +11,7 @@ from functools import partial
 from types import FrameType
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.routing import Router
 from uvicorn.config import STARTUP_FAILURE
 
 from registry import __version__
@@ -53,7 +53,7 @@ def serve(settings: Settings) -> int:
         return 0 if server.started else 1
 
 
-def _config(factory: partial[ASGIApp], settings: Settings) -> uvicorn.Config:
+def _config(factory: partial[Router], settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         factory,
         factory=True,
@@ -79,7 +79,7 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _work(settings: Settings) -> ASGIApp:
+def _work(settings: Settings) -> Router:
     """A worker's app: called in the worker, which shares nothing but the socket and the root."""
     follow_supervisor()
     _configure_logging()

@@ -6,18 +6,17 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 
-from storage.store import Store, open_store
+from storage.store import Store
 from tests.api.world import World, fill
-from tests.inprocess import connect
+from tests.inprocess import connect, opened
 
 _numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    store = open_store(str(tmp_path_factory.mktemp("store") / "root"), durable=False)
-    yield store
-    store.close()
+    with opened(tmp_path_factory.mktemp("store")) as store:
+        yield store
 
 
 @pytest.fixture(scope="module")

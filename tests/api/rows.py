@@ -48,7 +48,7 @@ async def check(client: httpx.AsyncClient, row: Row, **names: str) -> httpx.Resp
     assert response.status_code == row.status, f"{row}: {response.status_code} {response.text[:500]}"
     assert_closed(response.headers)
     if row.status >= 400 and row.method != "HEAD":
-        assert_error(response, row.status, row.code, *row.says)
+        assert_error(response, row.status, row.code, *(words.format(**names) for words in row.says))
     for name, value in row.expect.items():
         wanted = value.format(**names) if value is not None else None
         assert response.headers.get(name) == wanted, f"{row}: {name}"

@@ -1,0 +1,151 @@
+"""The composition root: what the settings switch on, and the service as a whole."""
+
+import asyncio
+import dataclasses
+import logging
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+from starlette.types import Message
+
+from registry.app import build, create_app, open_settings, policies
+from registry.config import Settings
+from registry.policies.anonymous_pull import AnonymousPull
+from registry.policies.no_delete import NoDelete
+from storage.errors import StorageError
+from storage.store import Store
+from tests.inprocess import ask, connect_app
+
+
+def settings(store: Store, **changed: object) -> Settings:
+    return Settings(root=store.layout.root, **changed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changed", "rules"),
+    [
+        ({}, []),
+        ({"anonymous": "push"}, []),
+        ({"anonymous": "pull"}, [AnonymousPull]),
+        ({"delete": False}, [NoDelete]),
+        ({"anonymous": "pull", "delete": False}, [AnonymousPull, NoDelete]),
+    ],
+)
+def test_policies(changed: dict[str, object], rules: list[type]) -> None:
+    chosen = policies(dataclasses.replace(Settings(root="/"), **changed))  # type: ignore[arg-type]
+    assert [type(policy) for policy in chosen] == rules
+
+
+@pytest.mark.parametrize("ephemeral", [True, False])
+def test_only_an_ephemeral_store_goes_without_fsync(tmp_path: Path, ephemeral: bool) -> None:
+    store = open_settings(Settings(root=str(tmp_path / "root"), ephemeral=ephemeral))
+    try:
+        synced: list[str] = []
+        store.files._probe = lambda moment, name, target: synced.append(name)
+        store.files.fsync_folder(store.layout.uploads)
+        assert ("fsync" in synced) is not ephemeral
+    finally:
+        store.close()
+
+
+async def test_the_service(store: Store) -> None:
+    async with connect_app(build(store, settings(store))) as client:
+        assert (await client.get("/v2/")).status_code == 200
+        for path in ("/healthz", "/livez", "/readyz"):
+            for method in ("GET", "HEAD"):
+                answer = await client.request(method, path)
+                assert (answer.status_code, answer.headers["X-Content-Type-Options"]) == (200, "nosniff")
+
+
+async def test_a_degraded_store_is_alive_and_not_ready(store: Store) -> None:
+    store.files.latch("the disk is bad")
+    async with connect_app(build(store, settings(store))) as client:
+        assert (await client.get("/healthz")).status_code == 200
+        answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["status"] == "unready"
+    assert "fsck --repair" in answer.json()["why"]
+
+
+@pytest.mark.parametrize("path", [b"/%0a", b"/v2/a%0a/tags/list", b"", b"*", b"//", b"/healthz/"])
+async def test_every_path_is_answered_by_the_api(store: Store, path: bytes) -> None:
+    """With its headers and in its words; never by a redirect, which would repeat the Host."""
+    answer = await ask(build(store, settings(store)), "GET", path)
+    assert answer.status in (400, 404)
+    assert answer.headers["content-type"] == "application/json"
+    assert "x-request-id" in answer.headers
+    assert "location" not in answer.headers
+
+
+def test_a_worker_can_be_told_its_settings(tmp_path: Path) -> None:
+    told = pickle.loads(pickle.dumps(Settings(root=str(tmp_path / "root"), sparse=True)))
+    assert create_app(told).routes
+    assert os.path.exists(tmp_path / "root" / "format")
+
+
+# -- the lifespan -----------------------------------------------------------------------------------------
+
+
+class Lifespan:
+    """Starts and stops an app as a server does."""
+
+    def __init__(self, app: object) -> None:
+        self._app: object = app
+        self._to_app: asyncio.Queue[Message] = asyncio.Queue()
+        self._from_app: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def __aenter__(self) -> "Lifespan":
+        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+        self._task = asyncio.create_task(
+            self._app(scope, self._to_app.get, self._from_app.put)  # type: ignore[operator]
+        )
+        await self._tell("startup")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._tell("shutdown")
+        await self._task
+
+    async def _tell(self, what: str) -> None:
+        await self._to_app.put({"type": f"lifespan.{what}"})
+        assert (await self._from_app.get())["type"] == f"lifespan.{what}.complete"
+
+
+async def until_gone(path: str) -> None:
+    for _ in range(500):
+        if not os.path.exists(path):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{path} is still there")
+
+
+async def test_idle_uploads_end_while_it_serves(store: Store) -> None:
+    upload = await store.uploads.create()
+    path = store.layout.upload(upload)
+    os.utime(path, (0, 0))
+    fresh = await store.uploads.create()
+    async with Lifespan(build(store, settings(store))):
+        await until_gone(path)
+        assert os.path.exists(store.layout.upload(fresh))
+
+
+async def test_a_failed_expiry_is_not_the_last(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expire, failures = store.uploads.expire, [StorageError("the disk is away"), RuntimeError("a mistake")]
+
+    async def failing(idle: float) -> list[str]:
+        if failures:
+            raise failures.pop()
+        return await expire(idle)
+
+    monkeypatch.setattr(store.uploads, "expire", failing)
+    upload = await store.uploads.create()
+    os.utime(store.layout.upload(upload), (0, 0))
+    with caplog.at_level(logging.WARNING, "registry"):
+        async with Lifespan(build(store, settings(store, upload_expiry=1))):
+            await until_gone(store.layout.upload(upload))
+    assert not failures
+    assert "could not be expired" in caplog.text

@@ -1,0 +1,417 @@
+"""fsck: nothing to say of a sound store, everything that is wrong with another, and what repair does."""
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+
+from storage import check as module
+from storage.check import Finding, Report, check
+from storage.database import Connection
+from storage.digest import Digest
+from storage.errors import BlobMissing, ManifestMissing, StoreDegraded
+from storage.manifests import Edge, EdgeKind, ManifestRow
+from storage.store import Store
+from tests.storage.conftest import Opener
+from tests.storage.probes import failure
+from tests.storage.pushing import begin, body, edge, install, push_blob, push_manifest, row
+
+CONFIG, LAYER, IMAGE, LIST = b"{}", b"layer bytes", b"image", b"list"
+CONTENT: dict[bytes, list[Edge]] = {
+    IMAGE: [edge(CONFIG, EdgeKind.CONFIG), edge(LAYER), edge(b"foreign", required=False)],
+    LIST: [edge(IMAGE, EdgeKind.CHILD)],
+}
+DIGESTS = {data: Digest.of(data) for data in (CONFIG, LAYER, IMAGE, LIST)}
+
+
+def read(raw: bytes, manifest: ManifestRow) -> tuple[ManifestRow, Sequence[Edge]]:
+    """What the manifests above say."""
+    if raw not in CONTENT:
+        raise ValueError("no manifest at all")
+    return replace(manifest, digest=Digest.of(raw), size=len(raw), annotations="{}"), CONTENT[raw]
+
+
+async def fill(store: Store) -> None:
+    for data in (CONFIG, LAYER):
+        await push_blob(store, "a", data)
+    await push_manifest(store, "a", IMAGE, CONTENT[IMAGE], ["t"])
+    await push_manifest(store, "a", LIST, CONTENT[LIST])
+    await push_blob(store, "b", LAYER)
+
+
+def path_of(store: Store, data: bytes) -> str:
+    return store.layout.blob(DIGESTS[data])
+
+
+def spoil(store: Store, data: bytes, new: bytes) -> None:
+    os.chmod(path_of(store, data), 0o600)
+    with open(path_of(store, data), "wb") as file:
+        file.write(new)
+    os.chmod(path_of(store, data), 0o400)
+
+
+async def sql(store: Store, *statements: str) -> None:
+    """Changes that no method makes; the foreign keys do not hold them up."""
+    store.database._writer.execute("PRAGMA foreign_keys=OFF")
+
+    def change(connection: Connection) -> None:
+        for statement in statements:
+            connection.execute(statement)
+
+    await store.database.write(change)
+
+
+async def found(store: Store, *, repair: bool = False) -> Report:
+    return await check(store, read=read, repair=repair)
+
+
+def kinds(report: Report) -> list[tuple[str, str]]:
+    return sorted((finding.kind, finding.subject) for finding in report.findings)
+
+
+async def test_a_sound_store(store: Store) -> None:
+    await fill(store)
+    await begin(store, b"half")
+    progress: list[int] = []
+    report = await check(store, read=read, progress=progress.append)
+    size = len(CONFIG + LAYER + IMAGE + LIST)
+    assert report == Report(blobs=4, bytes=size, repositories=2, manifests=2, tags=1, uploads=1)
+    assert report.sound
+    assert sum(progress) == size
+
+
+async def test_an_empty_store(store: Store) -> None:
+    assert await found(store) == Report()
+
+
+async def test_more_rows_than_one_range(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_STEP", 2)
+    await fill(store)
+    assert (await found(store)).sound
+    for data in DIGESTS:
+        os.unlink(path_of(store, data))
+    assert [kind for kind, _ in kinds(await found(store))] == ["lost"] * 4
+
+
+async def test_what_nobody_needs_is_counted_and_does_no_harm(store: Store) -> None:
+    await fill(store)
+    await store.blobs.put(Digest.of(b"never claimed"), b"never claimed")
+    digest = await push_blob(store, "a", b"deleted")
+    await store.names.links.remove("a", digest, even_if_referenced=False)
+    report = await found(store)
+    assert (report.unreferenced, report.unreferenced_bytes) == (2, len(b"never claimed" + b"deleted"))
+    assert report.sound
+
+
+Damage = Callable[[Store], Awaitable[object]]
+
+
+async def corrupt_layer(store: Store) -> None:
+    spoil(store, LAYER, b"layer BYTES")
+
+
+async def corrupt_manifest(store: Store) -> None:
+    spoil(store, IMAGE, b"IMAGE")
+
+
+async def lose_layer(store: Store) -> None:
+    os.unlink(path_of(store, LAYER))
+
+
+async def replace_by_link(store: Store) -> None:
+    os.rename(path_of(store, LAYER), f"{store.layout.root}/elsewhere")
+    os.symlink(f"{store.layout.root}/elsewhere", path_of(store, LAYER))
+
+
+async def plant_stranger(store: Store) -> None:
+    os.mkdir(f"{store.layout.root}/blobs/sha256/00/folder")
+
+
+async def make_writable(store: Store) -> None:
+    os.chmod(path_of(store, LAYER), 0o600)
+
+
+async def latch(store: Store) -> None:
+    store.files.latch("fsync of x failed")
+
+
+LAYER_LINKS = f"SELECT id FROM blobs WHERE digest = x'{DIGESTS[LAYER].binary.hex()}'"
+IMAGE_ID = f"SELECT id FROM blobs WHERE digest = x'{DIGESTS[IMAGE].binary.hex()}'"
+LAYER_NAME, IMAGE_NAME, LIST_NAME = (str(DIGESTS[data]) for data in (LAYER, IMAGE, LIST))
+FILE = f"blobs/sha256/{DIGESTS[LAYER].encoded[:2]}/{DIGESTS[LAYER].encoded}"
+
+DAMAGES: dict[str, tuple[Damage, list[tuple[str, str]]]] = {
+    "other bytes": (corrupt_layer, [("corrupt", LAYER_NAME)]),
+    "other bytes of a manifest": (corrupt_manifest, [("corrupt", IMAGE_NAME)]),
+    "no file": (lose_layer, [("lost", LAYER_NAME)]),
+    "a link": (replace_by_link, [("lost", LAYER_NAME), ("stray", FILE)]),
+    "a stranger": (plant_stranger, [("stray", "blobs/sha256/00/folder")]),
+    "a writable file": (make_writable, [("writable", FILE)]),
+    "a failed sync": (latch, [("degraded", "ROOT")]),
+    "another size": (
+        lambda store: sql(store, f"UPDATE blobs SET size = 5 WHERE id = ({LAYER_LINKS})"),
+        [("lost", LAYER_NAME)],
+    ),
+    "marked missing": (
+        lambda store: sql(store, f"UPDATE blobs SET state = 0 WHERE id = ({LAYER_LINKS})"),
+        [("dangling", LAYER_NAME)] * 2,
+    ),
+    "no link": (
+        lambda store: sql(store, f"DELETE FROM links WHERE blob = ({LAYER_LINKS})"),
+        [("dangling", LAYER_NAME)],
+    ),
+    "no child": (
+        lambda store: sql(
+            store,
+            "DELETE FROM tags",
+            f"DELETE FROM edges WHERE parent = ({IMAGE_ID})",
+            f"DELETE FROM manifests WHERE blob = ({IMAGE_ID})",
+        ),
+        [("dangling", IMAGE_NAME)],
+    ),
+    "no edge": (
+        lambda store: sql(store, f"DELETE FROM edges WHERE child = ({LAYER_LINKS})"),
+        [("disagrees", IMAGE_NAME)],
+    ),
+    "another kind of edge": (
+        lambda store: sql(store, f"UPDATE edges SET kind = 1 WHERE child = ({LAYER_LINKS})"),
+        [("disagrees", IMAGE_NAME)],
+    ),
+    "other annotations": (
+        lambda store: sql(store, f"UPDATE manifests SET annotations = '[]' WHERE blob = ({IMAGE_ID})"),
+        [("disagrees", IMAGE_NAME)],
+    ),
+    "no manifest": (
+        lambda store: push_manifest(store, "a", b"noise"),
+        [("disagrees", str(Digest.of(b"noise")))],
+    ),
+    "a tag on nothing": (lambda store: sql(store, "UPDATE tags SET manifest = 999"), [("index", "index.db")]),
+}
+
+
+@pytest.mark.parametrize(("damage", "expected"), DAMAGES.values(), ids=DAMAGES)
+async def test_damage_is_found(store: Store, damage: Damage, expected: list[tuple[str, str]]) -> None:
+    await fill(store)
+    await damage(store)
+    before = sorted(os.listdir(store.layout.root))
+    report = await found(store)
+    assert not report.sound
+    assert kinds(report) == [
+        (kind, store.layout.root if subject == "ROOT" else subject) for kind, subject in expected
+    ]
+    assert all(finding.message and not finding.repaired for finding in report.findings)
+    assert kinds(await found(store)) == kinds(report)
+    assert sorted(os.listdir(store.layout.root)) == before
+
+
+async def test_a_broken_index_is_found(store: Store) -> None:
+    await fill(store)
+    await sql(
+        store,
+        "PRAGMA writable_schema=ON",
+        "UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master WHERE name = 'edges_child')"
+        " WHERE name = 'tags_manifest'",
+    )
+    assert ("index", "index.db") in kinds(await found(store))
+
+
+async def test_repair_takes_bad_bytes_away_and_a_push_heals(store: Store) -> None:
+    await fill(store)
+    await corrupt_layer(store)
+    await corrupt_manifest(store)
+    report = await found(store, repair=True)
+    assert kinds(report) == sorted([("corrupt", LAYER_NAME), ("corrupt", IMAGE_NAME), *DANGLING])
+    assert report.quarantined == 2
+    with pytest.raises(BlobMissing):
+        await store.names.links.size("b", DIGESTS[LAYER])
+    with pytest.raises(ManifestMissing):
+        await store.names.manifests.resolve("a", "t")
+    assert kinds(await found(store)) == sorted(DANGLING)
+    await push_blob(store, "c", LAYER)
+    await push_manifest(store, "a", IMAGE, CONTENT[IMAGE])
+    assert (await found(store)).sound
+    assert (await store.names.manifests.resolve("a", "t")) == row(IMAGE)
+
+
+# Each repository that lists them: the layer in a and b, the image in a.
+DANGLING = [("dangling", LAYER_NAME), ("dangling", LAYER_NAME), ("dangling", IMAGE_NAME)]
+
+
+async def test_repair_hides_what_is_lost(store: Store) -> None:
+    await fill(store)
+    await lose_layer(store)
+    report = await found(store, repair=True)
+    assert Finding("lost", LAYER_NAME, "the index says 11 bytes, the file has none", repaired=True) in (
+        report.findings
+    )
+    with pytest.raises(BlobMissing):
+        await store.names.links.size("a", DIGESTS[LAYER])
+
+
+async def test_repair_of_a_degraded_store_trusts_it_again_at_its_end(opener: Opener) -> None:
+    store, server = opener(), opener()
+    await fill(store)
+    await corrupt_layer(store)
+    await latch(store)
+    report = await found(store, repair=True)
+    assert ("corrupt", LAYER_NAME) in kinds(report)
+    assert Finding("degraded", store.layout.root, "fsync of x failed", repaired=True) in report.findings
+    assert store.blobs.size(DIGESTS[LAYER]) is None
+    assert os.path.getsize(f"{store.layout.index}-wal") == 0
+    await push_blob(server, "a", LAYER)
+    assert (await found(store)).sound
+
+
+async def test_a_repair_that_fails_leaves_the_store_degraded(opener: Opener) -> None:
+    store, server = opener(), opener()
+    await fill(store)
+    await latch(store)
+    shutil.rmtree(os.path.dirname(path_of(store, LAYER)))
+    try:
+        with pytest.raises(FileNotFoundError):
+            await found(store, repair=True)
+        for each in (store, server):
+            with pytest.raises(StoreDegraded):
+                await push_blob(each, "a", b"more")
+    finally:
+        os.mkdir(os.path.dirname(path_of(store, LAYER)), 0o700)
+
+
+async def test_a_sync_that_fails_during_the_repair_keeps_the_store_degraded(opener: Opener) -> None:
+    store, server = opener(), opener()
+    await fill(store)
+    await latch(store)
+
+    def fail_again(size: int) -> None:
+        server.files.latch("fsync of y failed")
+
+    report = await check(store, read=read, repair=True, progress=fail_again)
+    assert Finding("degraded", store.layout.root, "fsync of x failed") in report.findings
+    with pytest.raises(StoreDegraded):
+        await push_blob(server, "a", b"more")
+    assert (await found(store, repair=True)).findings[0].repaired
+    await push_blob(server, "a", b"more")
+
+
+async def test_sessions_outlive_every_repair(store: Store) -> None:
+    upload = await begin(store, b"half")
+    await latch(store)
+    await found(store, repair=True)
+    async with store.uploads.open(upload) as session:
+        await session.append(body(b" and half"), algorithm="sha256")
+        assert await store.blobs.read(await install(session, b"half and half")) == b"half and half"
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EBADMSG, errno.EMFILE, errno.ENOMEM, errno.EACCES])
+async def test_bytes_that_the_disk_cannot_read_are_bad(
+    store: Store, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    await fill(store)
+    verify = store.blobs.verify
+
+    def failing(digest: Digest) -> bool:
+        if digest == DIGESTS[LAYER]:
+            raise failure(code)
+        return verify(digest)
+
+    monkeypatch.setattr(store.blobs, "verify", failing)
+    if code in (errno.EIO, errno.EBADMSG):
+        assert ("corrupt", LAYER_NAME) in kinds(await found(store, repair=True))
+        assert store.blobs.size(DIGESTS[LAYER]) is None
+        return
+    with pytest.raises(OSError, match=os.strerror(code)):
+        await found(store, repair=True)
+    assert await store.blobs.read(DIGESTS[LAYER]) == LAYER
+
+
+async def test_what_heals_meanwhile_is_let_be(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push may come between the suspicion and the repair."""
+    await fill(store)
+    await corrupt_layer(store)
+    lose = store.names.links.lose
+
+    async def push_first(digest: Digest, distrust: Callable[[], bool]) -> None:
+        await push_blob(store, "a", LAYER)
+        await lose(digest, distrust)
+
+    monkeypatch.setattr(store.names.links, "lose", push_first)
+    await found(store, repair=True)
+    assert await store.names.links.size("b", DIGESTS[LAYER]) == len(LAYER)
+    assert os.listdir(store.layout.quarantine) == []
+    assert (await found(store)).sound
+
+
+async def test_what_vanishes_meanwhile_is_lost_not_corrupt(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(store)
+    await corrupt_layer(store)
+    lose = store.names.links.lose
+
+    async def quarantine_first(digest: Digest, distrust: Callable[[], bool]) -> None:
+        store.blobs.quarantine(digest)
+        await lose(digest, distrust)
+
+    monkeypatch.setattr(store.names.links, "lose", quarantine_first)
+    await found(store, repair=True)
+    with pytest.raises(BlobMissing):
+        await store.names.links.size("b", DIGESTS[LAYER])
+
+
+async def test_a_file_that_vanishes_before_it_is_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await fill(store)
+    verify = store.blobs.verify
+
+    def vanishing(digest: Digest) -> bool:
+        if digest == DIGESTS[LAYER]:
+            store.blobs.quarantine(digest)
+        return verify(digest)
+
+    monkeypatch.setattr(store.blobs, "verify", vanishing)
+    report = await found(store)
+    assert kinds(report) == [("lost", LAYER_NAME)]
+    assert report.blobs == 3
+
+
+async def test_a_file_that_vanishes_before_it_is_looked_at(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(store)
+    walk = store.blobs.walk
+
+    def vanishing() -> Iterator[tuple[Digest | None, os.DirEntry[str]]]:
+        for digest, entry in walk():
+            if digest == DIGESTS[LAYER]:
+                os.unlink(entry.path)
+            yield digest, entry
+
+    monkeypatch.setattr(store.blobs, "walk", vanishing)
+    report = await found(store)
+    assert kinds(report) == [("lost", LAYER_NAME)]
+    assert report.blobs == 3
+
+
+async def test_rows_are_looked_at_twice(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push may come between the row and the look at its file."""
+    await fill(store)
+    looks: list[Digest] = []
+    size = store.blobs.size
+
+    def late(digest: Digest) -> int | None:
+        looks.append(digest)
+        return size(digest) if looks.count(digest) > 1 else None
+
+    monkeypatch.setattr(store.blobs, "size", late)
+    assert (await found(store)).sound
+    assert len(looks) == 2 * len(DIGESTS)
+
+
+async def test_modes_are_left_to_the_owner(store: Store) -> None:
+    await fill(store)
+    await make_writable(store)
+    await found(store, repair=True)
+    assert stat.S_IMODE(os.stat(path_of(store, LAYER)).st_mode) == 0o600
