@@ -132,7 +132,7 @@ class Repository:
 
     async def delete_manifest(self, digest: Digest, *, condition: Condition = _ALWAYS) -> None:
         """With every tag on it. Raises ManifestMissing, BlobReferenced, PreconditionFailed."""
-        condition.check(digest, digest)
+        condition.check(digest, (await self.manifest_row(digest)).digest)
         tags = await self._names.manifests.remove(
             self.name, digest, even_if_referenced=self._registry.sparse, check=self._guarded(_ALWAYS)
         )

@@ -298,18 +298,18 @@ def _tagged(connection: Connection, repository: int, tag: str) -> Digest | None:
     return Digest.from_binary(row[0]) if row else None
 
 
-def _leave_tag(connection: Connection, repository: int, tag: str, going_to: int | None = None) -> None:
+def _leave_tag(connection: Connection, repository: int, tag: str) -> None:
     """Note on a manifest when its last tag leaves it: later clean-ups count from there."""
     connection.execute(
         "UPDATE manifests SET untagged = :now WHERE repository = :repository AND blob ="
-        " (SELECT manifest FROM tags WHERE repository = :repository AND name = :tag) AND blob IS NOT :next"
+        " (SELECT manifest FROM tags WHERE repository = :repository AND name = :tag)"
         " AND (SELECT count(*) FROM tags WHERE repository = :repository AND manifest = blob) = 1",
-        {"now": now(), "repository": repository, "tag": tag, "next": going_to},
+        {"now": now(), "repository": repository, "tag": tag},
     )
 
 
 def _move_tag(connection: Connection, repository: int, tag: str, blob: int) -> None:
-    _leave_tag(connection, repository, tag, going_to=blob)
+    _leave_tag(connection, repository, tag)
     connection.execute(
         "INSERT INTO tags (repository, name, manifest, moved) VALUES (?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET manifest = excluded.manifest, moved = excluded.moved",

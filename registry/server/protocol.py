@@ -60,8 +60,8 @@ class Corked:
             self.flush()
 
     def flush(self) -> None:
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, []
+        if waiting and not self._transport.is_closing():  # else the client is gone: writing would raise
             self._transport.writelines(waiting)
 
     def close(self) -> None:
@@ -200,6 +200,8 @@ class Protocol(HttpToolsProtocol):
         await app(scope, received, extended)
 
     async def _send_file(self, cycle: RequestResponseCycle, message: dict[str, Any]) -> None:
+        if cycle.disconnected:
+            return
         count: int = message["count"]
         if count > cycle.expected_content_length:
             raise RuntimeError("Response content longer than Content-Length")

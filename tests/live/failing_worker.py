@@ -6,7 +6,7 @@ from registry.config import Settings
 from storage.errors import StoreUnusable
 
 
-def refuse(_: Settings) -> None:
+def refuse(_: Settings, **__: object) -> None:
     raise StoreUnusable("a test says so")
 
 

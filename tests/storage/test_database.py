@@ -459,7 +459,7 @@ async def test_while_another_process_writes_reads_go_on_and_writes_wait(
         start = time.monotonic()
         for _ in range(10):
             assert await names(database) == ["ours"]
-        assert time.monotonic() - start < 0.5
+        assert time.monotonic() - start < 2
         task = asyncio.create_task(database.write(insert("waited")))
         done, _ = await asyncio.wait([task], timeout=0.1)
         assert not done
@@ -518,7 +518,7 @@ async def test_a_long_reader_delays_that_without_holding_up_writers(database: Da
         start = time.monotonic()
         await database.write(insert_much)
         await database.write(insert("a"))
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 4  # the busy time-out would be 5
         assert wal_size(folder) > 4 * MIB
         connection.execute("COMMIT")
     await database.write(insert("b"))
