@@ -200,19 +200,20 @@ class Protocol(HttpToolsProtocol):
         await app(scope, received, extended)
 
     async def _send_file(self, cycle: RequestResponseCycle, message: dict[str, Any]) -> None:
-        if cycle.disconnected:
+        def wanted() -> bool:
+            return not cycle.disconnected
+
+        if not wanted():
             return
         count: int = message["count"]
         if count > cycle.expected_content_length:
             raise RuntimeError("Response content longer than Content-Length")
         await self._flush()
-        if cycle.disconnected:
+        if not wanted():
             return
         target = os.dup(self.transport.get_extra_info("socket").fileno())
         try:
-            sent = await copy(
-                target, message["file"], message["offset"], count, wanted=lambda: not cycle.disconnected
-            )
+            sent = await copy(target, message["file"], message["offset"], count, wanted=wanted)
         finally:
             os.close(target)
         if not sent:
