@@ -78,7 +78,7 @@ class Settings:
         default=True, metadata=_about(SWITCH, "Write one line per request to standard error.")
     )
     upload_expiry: int = field(
-        default=3600, metadata=_about(seconds(1), "How long an upload session without a request is kept.")
+        default=3600, metadata=_about(seconds(1), "How long an upload session without new bytes is kept.")
     )
     drain: int = field(
         default=30, metadata=_about(seconds(0), "How long a stop waits for the requests in flight.")
