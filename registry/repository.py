@@ -132,9 +132,12 @@ class Repository:
 
     async def delete_manifest(self, digest: Digest, *, condition: Condition = _ALWAYS) -> None:
         """With every tag on it. Raises ManifestMissing, BlobReferenced, PreconditionFailed."""
-        condition.check(digest, (await self.manifest_row(digest)).digest)
         tags = await self._names.manifests.remove(
-            self.name, digest, even_if_referenced=self._registry.sparse, check=self._guarded(_ALWAYS)
+            self.name,
+            digest,
+            even_if_referenced=self._registry.sparse,
+            check=self._guarded(_ALWAYS),
+            check_manifest=lambda _: condition.check(digest, digest),
         )
         for tag in tags:
             self._registry.tell(TagMoved(self.name, Tag(tag), digest, None))

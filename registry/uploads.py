@@ -1,7 +1,6 @@
 """Uploads into one repository: stage, install, claim, drop (ARCHITECTURE.md, "A push")."""
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
 
 from registry.changes import BlobAdded
@@ -9,7 +8,7 @@ from registry.names import RepositoryName
 from registry.registry import Registry
 from storage.contracts import UploadSession
 from storage.digest import Digest, new_hasher
-from storage.errors import BlobMissing, DigestMismatch, StoreDegraded, UploadMissing, WrongOffset
+from storage.errors import BlobMissing, DigestMismatch, StoreDegraded, WrongOffset
 
 _INSTALLS = 3  # tries, should a blob's file be taken away between its install and its claim
 
@@ -60,14 +59,7 @@ class Uploads:
 
         What is refused leaves the session as it was. Raises as `append` does, and DigestMismatch.
         """
-        try:
-            row = await self._sessions.find(upload, self._repository, self._owner)
-        except UploadMissing:
-            # A closing PUT whose answer was lost on the way: what it asked for is done.
-            with suppress(BlobMissing):
-                await self._registry.names.links.size(self._repository, digest)
-                return
-            raise
+        row = await self._sessions.find(upload, self._repository, self._owner)
         async with self._store.open(upload) as session:
             known = row.hashed if row.hashed_size == session.size else None
             if session.sealed:

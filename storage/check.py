@@ -6,6 +6,7 @@ size; the index agrees with the manifests' bytes; no fsync has failed since the 
 It runs beside a server: files are immutable, and a suspicion about a row is looked at twice.
 """
 
+import asyncio
 import errno
 import os
 import stat
@@ -27,6 +28,7 @@ Read = Callable[[bytes, ManifestRow], tuple[ManifestRow, Sequence[Edge]]]
 Progress = Callable[[int], None]
 """Told the bytes read since it was last called."""
 
+_TRIES, _PAUSE = 20, 0.1  # of a checkpoint, seconds between two
 _STEP = 1000  # rows of a key range
 # What a bad disk answers. Any other error, such as too many open files, says nothing about the bytes.
 _UNREADABLE = {errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)}
@@ -88,12 +90,21 @@ async def check(
 
 
 async def _check_latch(store: Store, report: Report, degraded: "Latch", *, repair: bool) -> None:
-    # An fsync that failed while this check ran, behind its back, keeps the store degraded.
-    trusted = repair and _latch(store) == degraded
+    # Nothing may lean on pages of the WAL that may be gone; and an fsync that failed since, in this very
+    # checkpoint or behind its back, keeps the store degraded.
+    trusted = repair and await _copy_wal(store) and _latch(store) == degraded
     if trusted:
-        await store.database.checkpoint()
         store.files.unlatch()
     report.findings.append(Finding("degraded", store.layout.root, degraded.why, repaired=trusted))
+
+
+async def _copy_wal(store: Store) -> bool:
+    """A server beside this reads all the time, but never for long."""
+    for _ in range(_TRIES):
+        if await store.database.checkpoint():
+            return True
+        await asyncio.sleep(_PAUSE)
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +222,10 @@ async def _check_manifests(store: Store, connection: Connection, report: Report,
             expected, edges = read(raw, row)
         except (BlobMissing, DigestMismatch):
             continue  # a finding of its own
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            continue  # that too
         except ValueError as error:
             report.findings.append(Finding("disagrees", str(row.digest), f"it is no manifest: {error}"))
             continue

@@ -99,7 +99,13 @@ class Manifests(Protocol):
     async def find(self, repository: str, digest: Digest) -> ManifestRow: ...
     async def resolve(self, repository: str, tag: str) -> ManifestRow: ...
     async def remove(
-        self, repository: str, digest: Digest, *, even_if_referenced: bool, check: TagCheck
+        self,
+        repository: str,
+        digest: Digest,
+        *,
+        even_if_referenced: bool,
+        check: TagCheck,
+        check_manifest: Callable[[bool], None] = ...,
     ) -> list[str]: ...
     async def remove_tag(self, repository: str, tag: str, *, check: TagCheck) -> Digest: ...
 

@@ -7,7 +7,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, TypeVar
@@ -49,18 +49,18 @@ class Database:
     def __init__(self, path: str, lock: str, files: Files, *, durable: bool = True) -> None:
         self._path, self._files, self._durable = path, files, durable
         self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        self._longest_wal = _CHECKPOINT
+        self._longest_wal, self._copied = _CHECKPOINT, True
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._writer = self._open()
-        try:
-            self._flock(self._prepare)
-        except BaseException as error:
-            self._writer.close()
-            os.close(self._lock)
-            if isinstance(error, sqlite3.Error):
+        with ExitStack() as undo:
+            undo.callback(os.close, self._lock)
+            try:
+                self._writer = self._open()
+                undo.callback(self._writer.close)
+                self._flock(self._prepare)
+                self._reader = self._connect(0)
+            except sqlite3.Error as error:
                 raise IndexFailed(f"{path} cannot be opened ({error}): put it back from a backup") from error
-            raise
-        self._reader = self._connect(0)
+            undo.pop_all()
         self._thread: threading.Thread | None = None
 
     def _connect(self, timeout: float) -> Connection:
@@ -205,24 +205,27 @@ class Database:
             job.error = self._explain(error)
         connection.execute("RELEASE change")
 
-    async def checkpoint(self) -> None:
-        """Copy the whole WAL back now: after a failed fsync nothing may lean on its pages any more."""
-        self._longest_wal = 0
+    async def checkpoint(self) -> bool:
+        """Copy the whole WAL back now; False if a reader, or a bad disk, kept it from that."""
+        self._longest_wal, self._copied = 0, False
         try:
             await self.write(lambda _: None, durable=False)
         finally:
             self._longest_wal = _CHECKPOINT
+        return self._copied
 
     def _checkpoint(self) -> None:
         """Copy the WAL back once it is long, under the lock. Not vital: the next commit tries again."""
         wal, writer = f"{self._path}-wal", self._writer
         if not os.path.exists(wal) or os.path.getsize(wal) <= self._longest_wal:
+            self._copied = True
             return
         writer.execute("PRAGMA busy_timeout=0")  # a long scan must not hold up the writers
         try:
-            self._files.call(
+            ((busy, _, _),) = self._files.call(
                 "checkpoint", wal, lambda: writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             )
+            self._copied = not busy
         except (OSError, StorageError, sqlite3.Error) as error:
             self._explain(error)  # a failed fsync latches the store
         finally:

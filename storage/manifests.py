@@ -144,9 +144,18 @@ class Manifests:
         return manifest_row(rows[0])
 
     async def remove(
-        self, repository: str, digest: Digest, *, even_if_referenced: bool, check: TagCheck
+        self,
+        repository: str,
+        digest: Digest,
+        *,
+        even_if_referenced: bool,
+        check: TagCheck,
+        check_manifest: Callable[[bool], None] = lambda _: None,
     ) -> list[str]:
-        """Delete a manifest with every tag on it; return those. Raises ManifestMissing, BlobReferenced."""
+        """Delete a manifest, its bytes here or not, with every tag on it; return those.
+
+        Raises ManifestMissing, BlobReferenced, and what the checks raise.
+        """
 
         def change(connection: Connection) -> list[str]:
             found = find_repository(connection, repository)
@@ -157,6 +166,7 @@ class Manifests:
             ).fetchone()
             if found is None or row is None:
                 raise ManifestMissing(digest)
+            check_manifest(True)
             release(connection, found, row[0], digest, even_if_referenced=even_if_referenced)
             tags = connection.execute(
                 "SELECT name FROM tags WHERE repository = ? AND manifest = ?", (found, row[0])

@@ -87,6 +87,8 @@ def open_store(
 def _prepare(layout: Layout, files: Files, *, allow_network: bool) -> str | None:
     """Make what is missing; return a warning about the file system."""
     made = _absent(layout.root)
+    if os.path.isdir(layout.root):
+        _recognise(layout)  # before anything is made in a folder that may be another's
     files.mkdir(layout.root)
     warning = check_mount(layout.root, allow_network=allow_network)
     with _locked(layout):
@@ -97,6 +99,10 @@ def _prepare(layout: Layout, files: Files, *, allow_network: bool) -> str | None
                 f"{layout.index} is missing, so that nothing says what the blobs belong to: put it back from "
                 "a backup; if there is none, choose another --root and push again"
             )
+        for folder in layout.folders():
+            if not os.path.isdir(folder):  # a restore may have left empty folders out
+                files.mkdir(folder)
+                _fsync_name(files, folder)
         for folder in made:
             _fsync_name(files, folder)
     return warning

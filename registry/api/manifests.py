@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from registry.api.errors import TooManyTags
-from registry.api.wire import IMMUTABLE, Call, digest_headers, read_manifest_body, repository_path
+from registry.api.wire import IMMUTABLE, Call, digest_headers, manifest_body, repository_path
 from registry.names import Reference, Tag
 from storage.digest import Digest
 from storage.manifests import ManifestRow
@@ -36,10 +36,11 @@ async def write(call: Call) -> Response:
     if len(tags) > MOST_TAGS:
         raise TooManyTags(len(tags), MOST_TAGS)
     condition = call.condition()
-    raw = await read_manifest_body(call.request, call.held)
-    manifest = await call.repository.put_manifest(
-        _reference(call), raw, call.request.headers.get("content-type"), tags=tags, condition=condition
-    )
+    content_type = call.request.headers.get("content-type")
+    async with manifest_body(call.request, call.held) as raw:
+        manifest = await call.repository.put_manifest(
+            _reference(call), raw, content_type, tags=tags, condition=condition
+        )
     digest = manifest.descriptor.digest
     headers = digest_headers(digest) | {"Location": repository_path(call.name, "manifests", str(digest))}
     if tags:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
@@ -96,8 +96,12 @@ async def stream(request: Request) -> AsyncIterator[bytes]:
             yield chunk
 
 
-async def read_manifest_body(request: Request, held: "Held") -> bytes:
-    """Raises Busy; raises ManifestTooLarge: by the header before a byte is read, else by what arrives."""
+@asynccontextmanager
+async def manifest_body(request: Request, held: "Held") -> AsyncIterator[bytes]:
+    """A manifest's bytes, counted as long as they are needed.
+
+    Raises Busy; raises ManifestTooLarge, by the header before a byte is read, else by what arrives.
+    """
     announced = request.headers.get("content-length")
     if announced is not None and int(announced) > MAX_MANIFEST:
         raise ManifestTooLarge(MAX_MANIFEST)
@@ -109,7 +113,7 @@ async def read_manifest_body(request: Request, held: "Held") -> bytes:
                 raise ManifestTooLarge(MAX_MANIFEST)
             lend(len(chunk))
             chunks.append(chunk)
-        return b"".join(chunks)
+        yield b"".join(chunks)
 
 
 class Held:

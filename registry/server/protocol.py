@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from registry.server.corked import Corked
 from registry.server.zero_copy import copy
 
 ZERO_COPY = "http.response.zerocopysend"
@@ -25,6 +26,7 @@ READ_AHEAD = 2**19  # bytes of a body that may wait for its reader; uvicorn's 64
 HEAD_BYTES = 64 * 2**10  # of request line and fields: podman asks for 1,024 ranges in one field
 HEAD_FIELDS = 100
 HEAD_SECONDS = 10.0  # for a whole head, and for the first byte of a new connection
+STALL_SECONDS = 60.0  # in which a body must bring something, and a client take something of an answer
 
 _FIELDS = (
     b"content-type: application/json\r\n"
@@ -33,43 +35,11 @@ _FIELDS = (
     b"connection: close\r\n"
 )
 
-_CORK = 64 * 2**10  # bytes above which a write is worth a system call of its own
-
 Send = Callable[[Any], Awaitable[None]]
 
 
 class Refused(Exception):
     """Raised in a parser's callback: uvicorn then calls `send_400_response`."""
-
-
-class Corked:
-    """A transport for answers: what is written in one turn of the loop goes out at once.
-
-    uvicorn writes head and body one after the other, and each write is a system call.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._waiting: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        if not self._waiting:
-            self._loop.call_soon(self.flush)
-        self._waiting.append(data)
-        if len(data) > _CORK:
-            self.flush()
-
-    def flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if waiting and not self._transport.is_closing():  # else the client is gone: writing would raise
-            self._transport.writelines(waiting)
-
-    def close(self) -> None:
-        self.flush()
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
 
 
 class Protocol(HttpToolsProtocol):
@@ -79,7 +49,12 @@ class Protocol(HttpToolsProtocol):
     _refusal = (400, "")
     _head_bytes = 0  # received since the last head was complete
     _in_head = True
+    _between = 0  # bytes since the body last brought something: chunk extensions, trailers
+    _deaf = False  # a fault was found behind a complete request: its answer comes, and nothing more
     _head_timer: asyncio.TimerHandle | None = None
+    _body_timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
+    _last_body = 0.0
 
     # -- the head ------------------------------------------------------------------------------------
 
@@ -89,13 +64,30 @@ class Protocol(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_deaf():
+            return
         if self._in_head:
             self._head_bytes += len(data)
+        else:
+            self._between += len(data)
         super().data_received(data)
-        if self._in_head and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
-            # The parser keeps a field until it is whole, and copies it at every piece that arrives.
-            self._refusal = (431, f"the request's head is larger than {HEAD_BYTES} bytes")
+        if self._is_deaf() or self.transport.is_closing():
+            return
+        # The parser keeps a field until it is whole, and copies it at every piece that arrives.
+        if (self._head_bytes if self._in_head else self._between) > HEAD_BYTES:
+            self._refusal = (431, f"the request's head or trailers are larger than {HEAD_BYTES} bytes")
             self.send_400_response("")
+        elif self._is_idle() and self._head_timer is None and self.timeout_keep_alive_task is None:
+            # uvicorn has stopped the keep-alive's time for bytes that began no request.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _is_deaf(self) -> bool:
+        return self._deaf
+
+    def _is_idle(self) -> bool:
+        return self._running is not None and self._running.response_complete and not self.pipeline
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -103,12 +95,19 @@ class Protocol(HttpToolsProtocol):
         if self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:
+            super().on_header(name, value)  # trailers say nothing here, and are counted with what is between
+
     def on_headers_complete(self) -> None:
-        self._in_head, self._head_bytes = False, 0
+        self._in_head, self._head_bytes, self._between = False, 0, 0
         self._stop_head_timer()
         self._require_bounds()
         self._require_one_meaning()
         super().on_headers_complete()
+        self._last_body = self.loop.time()
+        if self._body_timer is None:
+            self._body_timer = self.loop.call_later(STALL_SECONDS, self._body_is_late)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -135,8 +134,10 @@ class Protocol(HttpToolsProtocol):
 
     def _head_is_late(self) -> None:
         self._head_timer = None
-        running = self._running
-        if self.transport.is_closing() or (running is not None and not running.response_complete):
+        if self.transport.is_closing():
+            return
+        if self._running is not None and not self._running.response_complete:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
             return
         if self._head_bytes:
             self._refusal = (408, f"the request's head was not complete within {HEAD_SECONDS:.0f} s")
@@ -150,11 +151,16 @@ class Protocol(HttpToolsProtocol):
             self._head_timer = None
 
     def send_400_response(self, msg: str) -> None:
-        """With an OCI code. Never into the middle of an earlier answer: that one is cut short instead."""
+        """With an OCI code. Never in the place, or into the middle, of another request's answer."""
         running = self._running
-        answering = running is not None and running.response_started and not running.response_complete
-        self._disconnect()
+        unanswered = running is not None and not running.response_complete
         self._stop_head_timer()
+        if running is not None and unanswered and not (running.more_body and running is self.cycle):
+            self._deaf, running.keep_alive = True, False
+            self.pipeline.clear()
+            return
+        answering = running is not None and unanswered and running.response_started
+        self._disconnect()
         self._corked.flush()
         if not answering:
             status, message = self._refusal
@@ -170,10 +176,47 @@ class Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         if self.cycle.response_complete:
             return
+        self._between, self._last_body = 0, self.loop.time()
         self.cycle.body += body
         if len(self.cycle.body) > READ_AHEAD:
             self.flow.pause_reading()
         self.cycle.message_event.set()
+
+    def _body_is_late(self) -> None:
+        """Look now and then whether the body still comes; a reader that does not ask for it is no stall."""
+        self._body_timer = None
+        if not self.cycle.more_body or self.cycle.response_complete:
+            return
+        idle = self.loop.time() - self._last_body
+        if idle >= STALL_SECONDS and not self.flow.read_paused:
+            self._abort()
+            return
+        left = STALL_SECONDS - idle if idle < STALL_SECONDS else STALL_SECONDS
+        self._body_timer = self.loop.call_later(left, self._body_is_late)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_writing(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _watch_writing(self, waiting: int) -> None:
+        self._write_timer = self.loop.call_later(STALL_SECONDS, self._writing_is_late, waiting)
+
+    def _writing_is_late(self, before: int) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        if waiting < before:
+            self._watch_writing(waiting)
+        else:
+            self._abort()
+
+    def _abort(self) -> None:
+        self._disconnect()
+        self.transport.abort()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -239,6 +282,9 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._stop_head_timer()
+        for timer in (self._body_timer, self._write_timer):
+            if timer is not None:
+                timer.cancel()
         self._disconnect()
 
     def _disconnect(self) -> None:
@@ -252,7 +298,11 @@ class Protocol(HttpToolsProtocol):
 def pinned() -> list[str]:
     """What this module uses of uvicorn and this uvicorn lacks; empty means that it can be used."""
     used: dict[type, tuple[str, ...]] = {
-        HttpToolsProtocol: ("on_body", "_start_asgi_task", "connection_made", "send_400_response"),
+        HttpToolsProtocol: (
+            *("connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing"),
+            *("on_message_begin", "on_header", "on_headers_complete", "on_body", "on_message_complete"),
+            *("_start_asgi_task", "send_400_response", "timeout_keep_alive_handler"),
+        ),
         RequestResponseCycle: ("send", "receive", "run_asgi"),
     }
     missing = [
@@ -262,5 +312,8 @@ def pinned() -> list[str]:
         if not hasattr(owner, name)
     ]
     assigned = RequestResponseCycle.__init__.__code__.co_names
-    attributes = ("body", "disconnected", "expected_content_length", "message_event", "response_complete")
+    attributes = (
+        *("body", "disconnected", "expected_content_length", "flow", "keep_alive", "message_event"),
+        *("more_body", "response_complete", "response_started"),
+    )
     return missing + [f"RequestResponseCycle().{name}" for name in attributes if name not in assigned]

@@ -20,7 +20,7 @@ from registry.app import build, create_app, open_settings
 from registry.config import ConfigError, Settings
 from registry.server.protocol import Protocol
 from registry.server.stopping import Server, Supervisor, follow_supervisor
-from storage.errors import StoreUnusable
+from storage.errors import StorageError
 from storage.files import temporary_root
 
 _BACKLOG = 2048  # Docker 20.10 opens a connection for each request
@@ -85,7 +85,7 @@ def _work(settings: Settings) -> Router:
     _configure_logging()
     try:
         return create_app(settings, lines=Lines(sys.stderr))
-    except (StoreUnusable, OSError) as error:
+    except (StorageError, OSError) as error:
         logging.getLogger("registry").error("a worker cannot open the store: %s", error)
         sys.exit(STARTUP_FAILURE)  # or its supervisor would try again for ever
 

@@ -303,7 +303,7 @@ def test_a_broken_chunk_in_a_session_keeps_what_came_before_it(live: Live) -> No
 
 @pytest.mark.parametrize("behind", [b"", head("GET", BLOB)], ids=["one request", "two requests"])
 def test_garbage_behind_a_pull_does_not_get_into_it(live: Live, behind: bytes) -> None:
-    """The answer under way is cut short, which its Content-Length tells, or whole before the refusal."""
+    """What was asked before it is answered whole; nothing behind it is."""
     large = blob(16 * MIB, 2)
     assert push_blob(live.host, "edge", large).status == 201
     with wire(live.host, receive_buffer=64 * KIB) as connection:
@@ -312,8 +312,8 @@ def test_garbage_behind_a_pull_does_not_get_into_it(live: Live, behind: bytes) -
         connection.send(b"\x00garbage\r\n\r\n")
         time.sleep(0.2)
         came = connection.read_to_end()
-    assert large.startswith(came[: len(large)])
-    assert came[len(large) :].partition(b" ")[2][:3] in (b"", b"400")
+    assert came[: len(large)] == large
+    assert came[len(large) :].partition(b" ")[2][:3] in (b"", b"200")  # the second one's answer
 
 
 def test_tls_on_the_port_gets_an_http_answer(live: Live) -> None:

@@ -286,3 +286,14 @@ async def test_a_read_survives_a_disk_that_takes_no_write(
     monkeypatch.setattr(store.names.links, "lose", fails)
     with pytest.raises(BlobMissing):
         await Repository(registry, NAME).blob_size(blob)
+
+
+async def test_a_manifest_whose_bytes_are_lost_can_be_deleted(store: Store) -> None:
+    """Or nothing that it names could ever be deleted."""
+    repository = Repository(listened(store)[0], NAME)
+    await repository.put_manifest(LATEST, FIRST, None)
+    os.unlink(store.layout.blob(ONE))
+    with pytest.raises(ManifestMissing):
+        await repository.manifest_row(ONE)
+    await repository.delete_manifest(ONE)
+    assert await store.names.listings.repositories(after="", limit=1) == []

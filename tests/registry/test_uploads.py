@@ -257,13 +257,13 @@ async def test_a_sealed_session_can_only_be_closed(store: Store, monkeypatch: py
     assert files(store) == []
 
 
-async def test_a_closing_put_may_be_repeated(registry: Registry) -> None:
+async def test_a_closing_put_ends_its_session(registry: Registry) -> None:
     uploads = Uploads(registry, NAME, "")
     upload = await uploads.begin()
-    for _ in range(2):
-        await uploads.finish(upload, Digest.of(DATA), chunk(DATA))
-    with pytest.raises(UploadMissing):
-        await uploads.finish(upload, Digest.of(b"other"), chunk(b"other"))
+    await uploads.finish(upload, Digest.of(DATA), chunk(DATA))
+    for data in (DATA, b"other"):
+        with pytest.raises(UploadMissing):
+            await uploads.finish(upload, Digest.of(data), chunk(data))
 
 
 async def test_a_cancelled_session(registry: Registry, store: Store) -> None:

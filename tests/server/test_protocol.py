@@ -42,9 +42,16 @@ def event_loop_name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 
 
 @contextlib.contextmanager
-def serving(app: App) -> Iterator[tuple[str, int]]:
+def serving(app: App, *, keep_alive: int = 5) -> Iterator[tuple[str, int]]:
     """A uvicorn with our protocol in a thread of this process."""
-    config = uvicorn.Config(app, http=Protocol, lifespan="off", log_config=None, timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app,
+        http=Protocol,
+        lifespan="off",
+        log_config=None,
+        timeout_graceful_shutdown=2,
+        timeout_keep_alive=keep_alive,
+    )
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -345,3 +352,102 @@ def test_a_head_in_time_is_no_limit_to_the_answer(file: Path, monkeypatch: pytes
             time.sleep(1)  # idle between requests: that is the keep-alive's time
             client.sendall(get())
             assert read_answer(stream)[1] == CONTENT
+
+
+def reading(answer: bytes = b"done") -> App:
+    """An app that reads the whole body, then answers."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+            pass
+        if message["type"] == "http.disconnect":
+            return
+        length = str(len(answer)).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        await send({"type": "http.response.body", "body": answer})
+
+    return app
+
+
+CHUNKED = get("PUT", "/", "Transfer-Encoding: chunked") + b"1\r\nx\r\n"
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        pytest.param(b"0\r\nX: " + b"a" * 400_000, id="a trailer without end"),
+        pytest.param(b"0\r\n" + b"a:b\r\n" * 80_000, id="many trailers"),
+        pytest.param(b"1;x=" + b"a" * 400_000, id="an extension without end"),
+    ],
+)
+def test_what_surrounds_chunks_is_bounded(behind: bytes) -> None:
+    with serving(reading()) as address, connected(address) as client, client.makefile("rb") as stream:
+        with contextlib.suppress(ConnectionError):
+            client.sendall(CHUNKED + behind)
+        with contextlib.suppress(ConnectionError):
+            assert stream.readline() in (b"", *(f"HTTP/1.1 {line}\r\n".encode() for line in REFUSALS))
+
+
+REFUSALS = ("431 Request Header Fields Too Large", "400 Bad Request")
+
+
+def test_a_few_trailers_are_no_harm() -> None:
+    with serving(reading()) as address, connected(address) as client, client.makefile("rb") as stream:
+        client.sendall(CHUNKED + b"0\r\nChecksum: 1\r\n\r\n" + get())
+        assert [read_answer(stream)[1] for _ in range(2)] == [b"done", b"done"]
+
+
+def test_bytes_that_begin_no_request_keep_no_connection() -> None:
+    app = reading()
+    with (
+        serving(app, keep_alive=1) as address,
+        connected(address) as client,
+        client.makefile("rb") as stream,
+    ):
+        client.sendall(get())
+        assert read_answer(stream)[1] == b"done"
+        client.sendall(b"\r\n")
+        assert stream.read() == b""
+
+
+@pytest.mark.parametrize("behind", [b"\x00garbage\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"])
+def test_a_fault_behind_a_request_does_not_answer_it(behind: bytes) -> None:
+    """It may have been carried out: its own answer comes, and the connection ends."""
+    with serving(reading()) as address, connected(address) as client, client.makefile("rb") as stream:
+        client.sendall(get("PUT", "/", "Content-Length: 1") + b"x" + behind)
+        head, body = read_answer(stream)
+        assert (head.split()[1], body) == (b"200", b"done")
+        assert stream.read() == b""
+
+
+def test_a_body_that_stalls_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "STALL_SECONDS", 0.3)
+    with serving(reading()) as address, connected(address) as client, client.makefile("rb") as stream:
+        client.sendall(get("PUT", "/", "Content-Length: 1000") + b"x")
+        begun = time.monotonic()
+        with contextlib.suppress(ConnectionResetError):
+            assert stream.read() == b""
+        assert time.monotonic() - begun < 5
+
+
+def test_a_body_that_drips_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "STALL_SECONDS", 0.5)
+    with serving(reading()) as address, connected(address) as client, client.makefile("rb") as stream:
+        client.sendall(get("PUT", "/", "Content-Length: 8"))
+        for _ in range(8):
+            time.sleep(0.2)
+            client.sendall(b"x")
+        assert read_answer(stream)[1] == b"done"
+
+
+def test_a_client_that_takes_nothing_of_a_body_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "STALL_SECONDS", 0.3)
+    app = reading(bytes(64 * 2**20))
+    with serving(app) as address, connected(address, receive_buffer=4096) as client:
+        client.sendall(get())
+        time.sleep(1.5)
+        received = 0
+        with contextlib.suppress(ConnectionResetError):
+            while data := client.recv(2**20):
+                received += len(data)
+        assert received < 64 * 2**20

@@ -415,3 +415,35 @@ async def test_modes_are_left_to_the_owner(store: Store) -> None:
     await make_writable(store)
     await found(store, repair=True)
     assert stat.S_IMODE(os.stat(path_of(store, LAYER)).st_mode) == 0o600
+
+
+async def test_a_reader_that_keeps_the_wal_keeps_the_latch(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PAUSE", 0)
+    reader = store.database.scan()
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM blobs").fetchall()
+    await fill(store)
+    store.files.latch("a test")
+    report = await check(store, read=read, repair=True)
+    assert [(finding.kind, finding.repaired) for finding in report.findings] == [("degraded", False)]
+    reader.close()
+    report = await check(store, read=read, repair=True)
+    assert [(finding.kind, finding.repaired) for finding in report.findings] == [("degraded", True)]
+    assert (await check(store, read=read)).sound
+
+
+async def test_a_checkpoint_that_fails_keeps_the_latch(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await fill(store)
+    store.files.latch("a test")
+    checkpoint = store.database.checkpoint
+
+    async def failing() -> bool:
+        store.files.latch("its fsync failed")
+        return await checkpoint()
+
+    monkeypatch.setattr("storage.database.Database.checkpoint", lambda _: failing())
+    report = await check(store, read=read, repair=True)
+    assert [(finding.kind, finding.repaired) for finding in report.findings] == [("degraded", False)]
+    assert os.path.exists(store.layout.degraded)

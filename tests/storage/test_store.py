@@ -386,3 +386,19 @@ async def test_closing_leaves_nothing_open(root: str) -> None:
         assert await works(store)
     assert len(os.listdir("/dev/fd")) == descriptors
     assert threading.active_count() == threads
+
+
+def test_a_refused_folder_is_left_as_it_was(folder: str) -> None:
+    with open(os.path.join(folder, "mine"), "w") as file:
+        file.write("not a registry's")
+    with pytest.raises(StoreUnusable):
+        open_store(folder)
+    assert os.listdir(folder) == ["mine"]
+
+
+def test_a_shard_that_a_restore_left_out_is_made_again(root: str) -> None:
+    open_store(root).close()
+    shard = os.path.join(root, "blobs", "sha256", "ab")
+    os.rmdir(shard)
+    open_store(root).close()
+    assert os.path.isdir(shard)
