@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from registry.__main__ import cli
 from registry.config import SCHEMA, Settings, default_root, load
 from tests.e2e.serving import serve
+from tests.missing import absent
 
 PROJECT = Path(__file__).parents[1]
 DEPLOY = PROJECT / "deploy"
@@ -152,7 +153,7 @@ def test_the_unit_runs_a_real_command_and_lets_it_drain() -> None:
 
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     if not shutil.which("systemd-analyze"):
-        pytest.skip("systemd-analyze is not installed")
+        absent("systemd-analyze")
     copy = tmp_path / "registry.service"
     copy.write_text(
         (DEPLOY / "registry.service").read_text().replace("/opt/registry/bin/registry", "/bin/true")

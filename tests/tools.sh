@@ -8,6 +8,7 @@ set -uo pipefail
 DEBIAN='
 /usr/bin/docker      docker.io
 dockerd              docker.io
+systemd-analyze      systemd
 containerd           containerd
 ctr                  containerd
 runc                 runc

@@ -8,15 +8,9 @@ import pytest
 from tests.e2e import daemons
 from tests.e2e.clients import Client, closed_environment, find
 from tests.e2e.serving import Server, serve
+from tests.missing import absent
 
 Require = Callable[[str], Client]
-
-
-def absent(what: str) -> None:
-    """Skips by name; in CI nothing may be missing, so there it fails."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what}: `make tools` installs it")
-    pytest.skip(what)
 
 
 @pytest.fixture(scope="module")

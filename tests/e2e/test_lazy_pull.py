@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import daemons, reading
-from tests.e2e.conftest import Require, absent
+from tests.e2e.conftest import Require
 from tests.e2e.images import tar
 from tests.e2e.serving import Server
 from tests.e2e.test_podman import Bench, with_store
+from tests.missing import absent
 
 pytestmark = pytest.mark.e2e
 
