@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -259,16 +260,44 @@ def test_what_was_announced_wrongly_breaks_the_connection(app: Callable[[Path], 
             assert len(stream.read()) < len(CONTENT) + 10  # and it ended
 
 
-def test_a_cold_file_is_read_off_the_loop(file: Path) -> None:
-    with file.open("rb+") as opened:
-        os.fsync(opened.fileno())
+@pytest.mark.parametrize(
+    ("outcome", "cached"),
+    [(1, True), (0, True), (BlockingIOError(), False), (OSError(errno.EOPNOTSUPP, "no"), True)],
+    ids=["there", "at the end", "on the disk", "not to be told"],
+)
+def test_what_counts_as_cached(outcome: int | OSError, cached: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told by preadv: whether the kernel really drops a page when it is advised to is its own affair."""
+
+    def preadv(*_: object) -> int:
+        if isinstance(outcome, OSError):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    assert is_cached(0, 0, 10) is cached
+
+
+def test_a_file_just_written_is_cached(file: Path) -> None:
+    with file.open("rb") as opened:
         assert is_cached(opened.fileno(), 0, len(CONTENT))
-        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        assert not is_cached(opened.fileno(), 2**20, 2**20)
+
+
+def test_a_cold_file_is_read_off_the_loop(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_the_loop: list[bool] = []
+    pread = os.pread
+
+    def noted(descriptor: int, count: int, offset: int) -> bytes:
+        on_the_loop.append(asyncio._get_running_loop() is not None)
+        return pread(descriptor, count, offset)
+
+    monkeypatch.setattr(zero_copy, "is_cached", lambda *_: False)
+    monkeypatch.setattr(os, "pread", noted)
     app = sender(file, (0, len(CONTENT)))
     with serving(app) as address, connected(address) as client, client.makefile("rb") as stream:
         client.sendall(get())
         assert read_answer(stream)[1] == CONTENT
+    assert on_the_loop
+    assert not any(on_the_loop)
 
 
 def test_what_came_before_a_client_left_is_not_lost() -> None:
