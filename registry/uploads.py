@@ -1,6 +1,5 @@
 """Uploads into one repository: stage, install, claim, drop (ARCHITECTURE.md, "A push")."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from registry.changes import BlobAdded
@@ -9,7 +8,9 @@ from registry.registry import Registry
 from storage.contracts import UploadSession
 from storage.digest import Digest, new_hasher
 from storage.errors import BlobMissing, DigestMismatch, StoreDegraded, WrongOffset
+from storage.sources import Source
 
+_SIP = 64 * 2**10  # bytes of an unwanted body at once
 _INSTALLS = 3  # tries, should a blob's file be taken away between its install and its claim
 
 
@@ -17,7 +18,7 @@ _INSTALLS = 3  # tries, should a blob's file be taken away between its install a
 class Chunk:
     """A body on its way into a session: where it claims to begin, and how many bytes it claims to have."""
 
-    body: AsyncIterator[bytes]
+    body: Source
     start: int | None = None
     length: int | None = None
 
@@ -114,6 +115,7 @@ def _require_start(session: UploadSession, chunk: Chunk) -> None:
         raise WrongOffset(session.id, expected=session.size, actual=chunk.start)
 
 
-async def _discard(body: AsyncIterator[bytes]) -> None:
-    async for _ in body:
-        pass
+async def _discard(body: Source) -> None:
+    buffer = bytearray(_SIP)
+    while await body.ready():
+        body.take(buffer)

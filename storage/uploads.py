@@ -1,23 +1,24 @@
 """Upload sessions: a file that grows, whose length is the session's offset."""
 
-import asyncio
 import fcntl
 import os
 import stat
+import threading
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from storage.blobs import BlobStore
-from storage.digest import Digest, Hasher, new_hasher
+from storage.digest import Bytes, Digest, Hasher, new_hasher
 from storage.errors import DigestMismatch, StoreFull, UploadBusy, UploadMissing, UploadSealed, WrongLength
 from storage.files import Files
 from storage.layout import INSTALLING, Layout
+from storage.sources import Source
 from storage.threads import Threads
 
-_GATHER = 2**20  # bytes for one hop: hashing and writing a mebibyte hide the hop's cost
-_MANY = 1024  # chunks of a hop at most, however small: what one writev takes
+_BUFFER = 2**20  # bytes that a thread takes of a body at once, and reads of a file
+_TURN = 4 * 2**20  # bytes after which a thread looks for other work
 _FLOOR_BYTES, _FLOOR_SHARE = 2**30, 0.05  # uploads stop at 1 GiB or 5 % of free space, whichever is less
 
 
@@ -33,9 +34,7 @@ class UploadSession:
         self.size = found.st_size
         self.sealed = not found.st_mode & stat.S_IWUSR
 
-    async def append(
-        self, body: AsyncIterator[bytes], *, algorithm: str, length: int | None = None
-    ) -> Digest | None:
+    async def append(self, body: Source, *, algorithm: str, length: int | None = None) -> Digest | None:
         """Append all of `body`; return the digest of the whole session if it began here, else None.
 
         What arrived before a broken connection is kept. Raises UploadSealed; WrongLength if `length`
@@ -46,10 +45,8 @@ class UploadSession:
         start = self.size
         hasher = new_hasher(algorithm) if start == 0 else None
         try:
-            async for chunks in _gather(body):
-                if length is not None and self.size - start + sum(map(len, chunks)) > length:
-                    raise WrongLength(expected=length, actual=self.size - start + sum(map(len, chunks)))
-                await self._threads.run(self._write, chunks, hasher)
+            while await body.ready():
+                await self._threads.run(self._move, body, hasher, start, length)
             if length is not None and self.size - start < length:
                 raise WrongLength(expected=length, actual=self.size - start)
         except WrongLength:
@@ -57,13 +54,22 @@ class UploadSession:
             raise
         return Digest(algorithm, hasher.hexdigest()) if hasher else None
 
-    def _write(self, chunks: list[bytes], hasher: Hasher | None) -> None:
+    def _move(self, body: Source, hasher: Hasher | None, start: int, length: int | None) -> None:
+        """A turn of moving what is there of the body into the file."""
+        end, buffer = self.size + _TURN, self._store.buffer()
+        while self.size < end and (parts := body.take(buffer)):
+            brought = self.size - start + sum(map(len, parts))
+            if length is not None and brought > length:
+                raise WrongLength(expected=length, actual=brought)
+            self._write(parts, hasher)
+
+    def _write(self, parts: Sequence[Bytes], hasher: Hasher | None) -> None:
         self._store.require_room()
         if hasher:
-            for chunk in chunks:
-                hasher.update(chunk)
+            for part in parts:
+                hasher.update(part)
         try:
-            self._files.append(self._descriptor, chunks)
+            self._files.append(self._descriptor, parts)
         finally:
             self.size = os.fstat(self._descriptor).st_size
 
@@ -79,7 +85,7 @@ class UploadSession:
     def _digest(self, algorithm: str) -> Digest:
         hasher = new_hasher(algorithm)
         offset = 0
-        while chunk := os.pread(self._descriptor, _GATHER, offset):
+        while chunk := os.pread(self._descriptor, _BUFFER, offset):
             hasher.update(chunk)
             offset += len(chunk)
         return Digest(algorithm, hasher.hexdigest())
@@ -106,6 +112,15 @@ class UploadStore:
     def __init__(self, layout: Layout, files: Files, threads: Threads, blobs: BlobStore) -> None:
         self._layout = layout
         self.files, self.threads, self.blobs = files, threads, blobs
+        self._local = threading.local()
+
+    def buffer(self) -> bytearray:
+        """The calling thread's own: as many as there are threads, however many sessions."""
+        try:
+            kept: bytearray = self._local.buffer
+        except AttributeError:
+            kept = self._local.buffer = bytearray(_BUFFER)
+        return kept
 
     async def create(self) -> str:
         """Begin a session and return its id, a version 4 UUID. Raises StoreFull below the floor."""
@@ -196,22 +211,3 @@ def _idle_for(entry: os.DirEntry[str]) -> float:
         return -1.0
     # A second name has its session's mtime, which may be old; that it was linked just now is in its ctime.
     return time.time() - (found.st_ctime if entry.name.endswith(INSTALLING) else found.st_mtime)
-
-
-async def _gather(body: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
-    """Join small chunks to a hop's worth; what came before the body broke off is handed on first."""
-    chunks: list[bytes] = []
-    waiting = 0
-    try:
-        async for chunk in body:
-            chunks.append(chunk)
-            waiting += len(chunk)
-            if waiting >= _GATHER or len(chunks) >= _MANY:
-                yield chunks
-                chunks, waiting = [], 0
-    except (Exception, asyncio.CancelledError):
-        if waiting:
-            yield chunks
-        raise
-    if waiting:
-        yield chunks

@@ -70,6 +70,11 @@ class LengthMismatch(RegistryError):
         super().__init__(f"Content-Range spans {announced} bytes, Content-Length says {length}")
 
 
+class BodyMalformed(RegistryError):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the request's body cannot be read: {why}")
+
+
 CLIENT_GONE = 499
 
 TABLE: Mapping[type[Exception], tuple[int, str]] = {
@@ -105,6 +110,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     LengthMismatch: (400, "SIZE_INVALID"),
     TooManyTags: (414, "UNSUPPORTED"),
     CrossOrigin: (403, "DENIED"),
+    BodyMalformed: (400, "UNSUPPORTED"),
     Busy: (503, "UNKNOWN"),
     Stopping: (503, "UNKNOWN"),
     ClientDisconnect: (CLIENT_GONE, "UNKNOWN"),

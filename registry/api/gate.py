@@ -4,18 +4,18 @@ import asyncio
 import os
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from registry.access import Actor, Authenticator, Operation, Policy
 from registry.api import errors, routes
 from registry.api.access_log import AccessLog, Entry
+from registry.api.body import Body
 from registry.api.wire import Call, Held
 from registry.errors import Denied, NameInvalid, TagInvalid, Unauthenticated
 from registry.names import RepositoryName, parse_reference
@@ -33,10 +33,6 @@ _ALWAYS = [(name.lower().encode(), value.encode()) for name, value in ALWAYS.ite
 _FORBIDDEN = re.compile(rb"%(?:2f|5c|00)", re.IGNORECASE)
 _PLAIN = re.compile(rb"[\x21-\x7e]*")
 _HELD = 64 * 2**20  # bytes of manifests on their way in, in one worker
-_DRAIN_BYTES, _DRAIN_SECONDS = (
-    2**20,
-    2.0,
-)  # of a refused body: more would let a client fill the line for nothing
 
 
 class Gate:
@@ -75,9 +71,9 @@ class Gate:
         finally:
             entry.end()
 
-    async def _respond(self, scope: Scope, body: "Body", send: Send, entry: Entry, request_id: str) -> None:
+    async def _respond(self, scope: Scope, body: Body, send: Send, entry: Entry, request_id: str) -> None:
         try:
-            response = await self._answer(Request(scope, body.receive))
+            response = await self._answer(Request(scope, body.receive), body)
         except ClientDisconnect as error:
             entry.failed(error, *errors.look_up(error))
             return
@@ -92,7 +88,7 @@ class Gate:
             response.body = b""
         await _complete(response, request_id)(scope, body.receive, send)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request, body: Body) -> Response:
         path = decode_path(request.scope)
         found = routes.match(path)
         if found is None:
@@ -108,7 +104,7 @@ class Gate:
         encoding = request.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
             raise errors.EncodingUnsupported(encoding)
-        call = Call(request, self._registry, actor, partial(self._allows, actor), self._held, **parsed)
+        call = Call(request, body, self._registry, actor, partial(self._allows, actor), self._held, **parsed)
         return await handler(call)
 
     def _identify(self, request: Request) -> Actor:
@@ -186,37 +182,3 @@ def parse_parameters(parameters: dict[str, str], method: str) -> dict[str, Any]:
                         raise
                     raise ManifestMissing(text[:160]) from None
     return parsed
-
-
-class Body:
-    """Watches a request's body go by, so that an early answer knows what is left of it."""
-
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        headers = dict(scope["headers"])
-        self._receive = receive
-        self._expects = b"expect" in headers
-        self._complete = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
-        self._started = False
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        self._started = True
-        if message["type"] != "http.request" or not message.get("more_body"):
-            self._complete = True
-        return message
-
-    async def spent(self) -> bool:
-        """Read what is left of a small body, and say whether the connection can be used again.
-
-        A body that the client holds back until it is told to go on (`Expect`) is never asked for.
-        """
-        if self._complete:
-            return True
-        if self._expects and not self._started:
-            return False
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_SECONDS):
-                left = _DRAIN_BYTES
-                while left > 0 and not self._complete:
-                    left -= len((await self.receive()).get("body", b""))
-        return self._complete

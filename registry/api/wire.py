@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from registry.access import Actor, Operation
+from registry.api.body import Body
 from registry.api.errors import Busy, LengthMismatch, PageInvalid
 from registry.api.ranges import parse_content_range
 from registry.conditions import Condition, parse_condition
@@ -37,6 +38,7 @@ class Call:
     """
 
     request: Request
+    body: Body
     registry: Registry
     actor: Actor
     allows: Callable[[Operation], bool]
@@ -72,7 +74,7 @@ class Call:
 
     def chunk(self) -> Chunk:
         """The body as an upload's chunk. Raises InvalidContentRange, LengthMismatch."""
-        body, headers = stream(self.request), self.request.headers
+        body, headers = self.body, self.request.headers
         content_range = headers.get("content-range")
         if content_range is None:
             return Chunk(body)
@@ -87,13 +89,6 @@ class Call:
 def _joined(request: Request, name: str) -> str | None:
     values = request.headers.getlist(name)
     return ", ".join(values) if values else None
-
-
-async def stream(request: Request) -> AsyncIterator[bytes]:
-    """The body's chunks. Raises ClientDisconnect."""
-    async for chunk in request.stream():
-        if chunk:
-            yield chunk
 
 
 @asynccontextmanager

@@ -15,14 +15,18 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from registry.server.corked import Corked
+from registry.server.framing import framing_of
+from registry.server.taken import TakenBody
 from registry.server.zero_copy import copy
 
 ZERO_COPY = "http.response.zerocopysend"
+TAKE_BODY = "oci_registry.request.take"
 
-READ_AHEAD = 2**19  # bytes of a body that may wait for its reader; uvicorn's 64 KiB pauses at every read
+READ_AHEAD = 2**18  # bytes of a body that may wait for its reader; uvicorn's 64 KiB pauses at every read
 HEAD_BYTES = 64 * 2**10  # of request line and fields: podman asks for 1,024 ranges in one field
 HEAD_FIELDS = 100
 HEAD_SECONDS = 10.0  # for a whole head, and for the first byte of a new connection
@@ -34,6 +38,9 @@ _FIELDS = (
     b"content-security-policy: default-src 'none'; sandbox\r\n"
     b"connection: close\r\n"
 )
+
+_HEAD_END = b"\r\n\r\n"
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 Send = Callable[[Any], Awaitable[None]]
 
@@ -55,6 +62,9 @@ class Protocol(HttpToolsProtocol):
     _body_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
     _last_body = 0.0
+    _end_of_last = b""  # the last bytes of a head that is not yet complete
+    _held: bytearray | None = None  # what came behind a head whose body nobody has asked for yet
+    _taken: TakenBody | None = None  # a body that does not pass the parser
 
     # -- the head ------------------------------------------------------------------------------------
 
@@ -64,27 +74,51 @@ class Protocol(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_deaf():
-            return
-        if self._in_head:
+        while data and not self._is_closed():
+            if self._held is not None:
+                self._held += data
+                self._bound(self._held)
+                return
+            piece, data = self._split(data)
+            self._parse(piece)
+
+    def _split(self, data: bytes) -> tuple[bytes, bytes]:
+        """What the parser is given, and what is kept from it: nothing behind the end of a head."""
+        if not self._in_head:
+            return data, b""
+        joined = self._end_of_last + data
+        end = joined.find(_HEAD_END)
+        if end < 0:
+            self._end_of_last = joined[-3:]
+            return data, b""
+        end += len(_HEAD_END) - len(self._end_of_last)
+        self._end_of_last = b""
+        return (data, b"") if end == len(data) else (data[:end], data[end:])
+
+    def _parse(self, data: bytes) -> None:
+        if was_head := self._in_head:
             self._head_bytes += len(data)
         else:
             self._between += len(data)
         super().data_received(data)
-        if self._is_deaf() or self.transport.is_closing():
+        if self._is_closed():
             return
         # The parser keeps a field until it is whole, and copies it at every piece that arrives.
         if (self._head_bytes if self._in_head else self._between) > HEAD_BYTES:
             self._refusal = (431, f"the request's head or trailers are larger than {HEAD_BYTES} bytes")
             self.send_400_response("")
+        elif was_head and not self._in_head:
+            # A body waits here until its reader asks for it, and may then not pass the parser at all.
+            self._held = bytearray()
+            self.flow.pause_reading()
         elif self._is_idle() and self._head_timer is None and self.timeout_keep_alive_task is None:
             # uvicorn has stopped the keep-alive's time for bytes that began no request.
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
-    def _is_deaf(self) -> bool:
-        return self._deaf
+    def _is_closed(self) -> bool:
+        return self._deaf or self.transport.is_closing()
 
     def _is_idle(self) -> bool:
         return self._running is not None and self._running.response_complete and not self.pipeline
@@ -178,9 +212,48 @@ class Protocol(HttpToolsProtocol):
             return
         self._between, self._last_body = 0, self.loop.time()
         self.cycle.body += body
-        if len(self.cycle.body) > READ_AHEAD:
-            self.flow.pause_reading()
+        self._bound(self.cycle.body)
         self.cycle.message_event.set()
+
+    def _bound(self, waiting: bytearray) -> None:
+        if len(waiting) > READ_AHEAD:
+            self.flow.pause_reading()
+
+    def _take_body(self, cycle: RequestResponseCycle) -> TakenBody | None:
+        """The extension: the body as a Source; None where it is here already or has begun to be read."""
+        if self._held is None or cycle is not self.cycle or self.scheme != "http":
+            return None
+        framing = framing_of(self.headers)
+        if framing is None or framing.most(READ_AHEAD) <= len(self._held):
+            return None
+        self.flow.pause_reading()
+        if cycle.waiting_for_100_continue:
+            cycle.waiting_for_100_continue = False
+            cycle.transport.write(_CONTINUE)
+        held, self._held = bytes(self._held), None
+        descriptor = os.dup(self.transport.get_extra_info("socket").fileno())
+        self._taken = TakenBody(held, descriptor, framing, leave=self._abort, patience=STALL_SECONDS)
+        return self._taken
+
+    def _release(self) -> None:
+        """Let the parser have what was held."""
+        if self._held is None:
+            return
+        held, self._held = bytes(self._held), None
+        self.flow.resume_reading()
+        self.data_received(held)
+
+    def on_response_complete(self) -> None:
+        taken, self._taken = self._taken, None
+        super().on_response_complete()
+        if taken:
+            # The parser still waits for a body that has gone past it.
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            self._in_head, self.cycle.more_body = True, False
+            self.data_received(taken.framing.rest)
+        elif self.cycle.response_complete:
+            self._release()
 
     def _body_is_late(self) -> None:
         """Look now and then whether the body still comes; a reader that does not ask for it is no stall."""
@@ -220,12 +293,19 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
-        if self.scheme == "http":  # under TLS the bytes have to pass through the transport
-            cycle.scope["extensions"] = {ZERO_COPY: {}}
+        # Under TLS the bytes have to pass through the transport.
+        cycle.scope["extensions"] = {ZERO_COPY: {}} if self.scheme == "http" else {}
         cycle.transport = cast("asyncio.Transport", self._corked)
         super()._start_asgi_task(cycle, partial(self._run, cycle, app))
 
     async def _run(self, cycle: RequestResponseCycle, app: Any, scope: Any, receive: Any, send: Send) -> None:
+        taken: TakenBody | None = None
+
+        def take() -> TakenBody | None:
+            nonlocal taken
+            taken = self._take_body(cycle)
+            return taken
+
         async def extended(message: Any) -> None:
             if message["type"] == ZERO_COPY:
                 await self._send_file(cycle, message)
@@ -233,6 +313,12 @@ class Protocol(HttpToolsProtocol):
                 await send(message)
 
         async def received() -> Any:
+            if taken and not (cycle.disconnected or cycle.response_complete):
+                message = await taken.message()
+                cycle.keep_alive = cycle.keep_alive and message["type"] == "http.request"
+                return message
+            if cycle is self.cycle:
+                self._release()
             message = await receive()
             if message["type"] == "http.disconnect" and cycle.body and not cycle.response_complete:
                 # uvicorn would drop what had arrived before the client went, and an upload keeps it.
@@ -240,7 +326,12 @@ class Protocol(HttpToolsProtocol):
                 return {"type": "http.request", "body": body, "more_body": True}
             return message
 
-        await app(scope, received, extended)
+        scope["extensions"][TAKE_BODY] = {"take": take}
+        try:
+            await app(scope, received, extended)
+        finally:
+            if taken:
+                taken.close()
 
     async def _send_file(self, cycle: RequestResponseCycle, message: dict[str, Any]) -> None:
         def wanted() -> bool:

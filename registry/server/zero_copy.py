@@ -5,6 +5,8 @@ import errno
 import os
 from collections.abc import Callable
 
+from registry.server.readiness import writable
+
 _STEP = 2**20  # bytes of one sendfile call: what the loop does not get back in between
 _STALL = 60.0  # seconds in which a client must take something
 _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF}
@@ -27,7 +29,7 @@ async def copy(target: int, file: int, offset: int, count: int, *, wanted: Calla
             try:
                 sent = os.sendfile(target, file, offset, step)
             except BlockingIOError:
-                await _writable(loop, target)
+                await writable(loop, target, _STALL)
                 continue
             if sent == 0:
                 raise EOFError(f"the file ends {end - offset} bytes early")
@@ -40,22 +42,6 @@ async def copy(target: int, file: int, offset: int, count: int, *, wanted: Calla
             return False
         raise
     return offset == end
-
-
-async def _writable(loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
-    """Wait until the descriptor takes bytes. Raises TimeoutError after a stall."""
-    ready = loop.create_future()
-    loop.add_writer(descriptor, _settle, ready)
-    try:
-        async with asyncio.timeout(_STALL):
-            await ready
-    finally:
-        loop.remove_writer(descriptor)
-
-
-def _settle(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def is_cached(file: int, offset: int, count: int) -> bool:

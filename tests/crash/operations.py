@@ -16,6 +16,7 @@ from storage.errors import (
     StorageError,
     UploadMissing,
 )
+from storage.sources import Pieces
 from storage.store import Store
 from tests.builders import OCI_CONFIG, OCI_IMAGE, OCI_INDEX, blob, descriptor, image, index
 
@@ -84,7 +85,7 @@ def chunk(data: bytes = b"", start: int | None = None) -> Chunk:
         if data:
             yield data
 
-    return Chunk(body(), start)
+    return Chunk(Pieces(body()), start)
 
 
 async def prepare(world: World) -> str:

@@ -10,6 +10,7 @@ from registry.registry import Registry
 from registry.repository import Repository
 from registry.uploads import Chunk, Uploads
 from storage.digest import Digest
+from storage.sources import Pieces
 from storage.store import Store
 
 NAME = RepositoryName("team/app")
@@ -46,7 +47,11 @@ def listened(
     return registry, hears.heard
 
 
-async def body(*chunks: bytes) -> AsyncIterator[bytes]:
+def body(*chunks: bytes) -> Pieces:
+    return Pieces(_bring(*chunks))
+
+
+async def _bring(*chunks: bytes) -> AsyncIterator[bytes]:
     for chunk in chunks:
         yield chunk
 

@@ -25,6 +25,7 @@ from storage.errors import (
     WrongOffset,
 )
 from storage.rows import FileSize
+from storage.sources import Pieces
 from storage.store import Store
 from tests.builders import blob
 from tests.registry.listening import NAME, body, listened
@@ -135,10 +136,10 @@ async def test_a_broken_body_keeps_what_came(registry: Registry, store: Store) -
     uploads = Uploads(registry, NAME, "")
     upload = await uploads.begin()
     with pytest.raises(ConnectionResetError):
-        await uploads.append(upload, Chunk(breaks()))
+        await uploads.append(upload, Chunk(Pieces(breaks())))
     assert await uploads.offset(upload) == HALF
     with pytest.raises(ConnectionResetError):
-        await uploads.push(Digest.of(DATA), Chunk(breaks()))
+        await uploads.push(Digest.of(DATA), Chunk(Pieces(breaks())))
     assert files(store) == [upload]
     await uploads.finish(upload, Digest.of(DATA), chunk(DATA[HALF:]))
 
@@ -153,7 +154,7 @@ async def test_one_request_at_a_time(registry: Registry) -> None:
         under_way.set()
         await go_on.wait()
 
-    first = asyncio.create_task(uploads.append(upload, Chunk(slow())))
+    first = asyncio.create_task(uploads.append(upload, Chunk(Pieces(slow()))))
     await under_way.wait()
     for attempt in (
         uploads.append(upload, chunk(b"y")),

@@ -319,10 +319,12 @@ def test_what_came_before_a_client_left_is_not_lost() -> None:
 
 
 def test_a_body_may_run_ahead_of_its_reader() -> None:
-    """The whole body is taken in while the app sleeps, which uvicorn's own limit would not do."""
+    """Nothing is read before the app asks; then more at once than by uvicorn's own limit, 64 KiB."""
     taken: list[int] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.1)
+        message = await receive()
         await asyncio.sleep(0.5)
         message = await receive()
         taken.append(len(message["body"]))
@@ -334,7 +336,7 @@ def test_a_body_may_run_ahead_of_its_reader() -> None:
     with serving(app) as address, connected(address) as client, client.makefile("rb") as stream:
         client.sendall(get("PUT", "/", "Content-Length: 400000") + bytes(400_000))
         assert b"204" in stream.readline()
-    assert taken == [400_000]
+    assert protocol.READ_AHEAD < taken[0] < 400_000
 
 
 @pytest.mark.parametrize(

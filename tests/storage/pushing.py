@@ -6,6 +6,7 @@ from typing import Protocol
 from storage.contracts import Blobs, Names, Uploads, UploadSession
 from storage.digest import Digest
 from storage.manifests import Edge, EdgeKind, ManifestRow, TagCheck
+from storage.sources import Pieces
 
 MEDIA_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
@@ -29,16 +30,24 @@ def allow_manifest(exists: bool) -> None:
     """A manifest check that refuses nothing."""
 
 
-async def body(*chunks: bytes) -> AsyncIterator[bytes]:
+def body(*chunks: bytes) -> Pieces:
+    return Pieces(_bring(*chunks))
+
+
+async def _bring(*chunks: bytes) -> AsyncIterator[bytes]:
     for chunk in chunks:
         yield chunk
 
 
-async def broken(error: BaseException, *chunks: bytes) -> AsyncIterator[bytes]:
+def broken(error: BaseException, *chunks: bytes) -> Pieces:
     """A body whose connection ends with `error` after the chunks."""
-    for chunk in chunks:
-        yield chunk
-    raise error
+
+    async def bring() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+        raise error
+
+    return Pieces(bring())
 
 
 def edge(content: bytes | Digest, kind: EdgeKind = EdgeKind.LAYER, **how: bool) -> Edge:

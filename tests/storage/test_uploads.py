@@ -27,6 +27,7 @@ from storage.errors import (
     WrongLength,
 )
 from storage.files import temporary_root
+from storage.sources import Pieces, Source
 from storage.store import Store
 from tests.builders import blob
 from tests.storage.conftest import Opener
@@ -51,7 +52,7 @@ def age(path: str, seconds: float) -> None:
     os.utime(path, (then, then))
 
 
-async def append(store: Store, upload: str, chunks: AsyncIterator[bytes], length: int | None = None) -> int:
+async def append(store: Store, upload: str, chunks: Source, length: int | None = None) -> int:
     """Returns the session's new size."""
     async with store.uploads.open(upload) as session:
         await session.append(chunks, algorithm="sha256", length=length)
@@ -101,20 +102,26 @@ async def test_unknown_algorithms_write_nothing(store: Store) -> None:
     assert held(store, upload) == b""
 
 
-async def test_small_chunks_share_a_hop(opener: Opener) -> None:
+@pytest.mark.parametrize(
+    ("chunk", "count", "hops"), [(16 * 1024, 200, 13), (1, 2100, 3), (MIB, 3, 3)], ids=str
+)
+async def test_small_chunks_share_a_hop(
+    chunk: int, count: int, hops: int, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[None] = []
+    upload = await store.uploads.create()
+    monkeypatch.setattr(store.uploads, "require_room", lambda: seen.append(None))
+    await append(store, upload, body(*[bytes(chunk)] * count))
+    assert len(seen) == hops
+
+
+async def test_large_chunks_are_written_in_small_steps(opener: Opener) -> None:
     probe = Recorder()
     store = opener(durable=False, probe=probe)
     upload = await store.uploads.create()
     probe.calls.clear()
-    await append(store, upload, body(*[bytes(16 * 1024)] * 200))
-    assert probe.names == ["write"] * 4
-
-
-async def test_tiny_chunks_do_not_pile_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    hops: list[None] = []
-    monkeypatch.setattr(store.uploads, "require_room", lambda: hops.append(None))
-    await append(store, await store.uploads.create(), body(*[b"x"] * 2100))
-    assert len(hops) == 1 + 3  # the first is the creation's
+    await append(store, upload, body(bytes(MIB + 1)))
+    assert probe.names == ["write"] * 9
 
 
 BREAKS = [ConnectionResetError(), asyncio.CancelledError(), ValueError()]
@@ -142,7 +149,7 @@ async def test_what_came_before_a_real_cancellation_is_kept(store: Store) -> Non
         await asyncio.Event().wait()
 
     upload = await store.uploads.create()
-    task = asyncio.create_task(append(store, upload, stalled()))
+    task = asyncio.create_task(append(store, upload, Pieces(stalled())))
     await waiting.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -202,7 +209,7 @@ async def test_of_an_endless_body_little_is_read(store: Store) -> None:
 
     upload = await store.uploads.create()
     with pytest.raises(WrongLength, match="or more"):
-        await append(store, upload, endless(), length=3 * MIB)
+        await append(store, upload, Pieces(endless()), length=3 * MIB)
     assert given == 4 * MIB
     assert held(store, upload) == b""
 

@@ -1,0 +1,77 @@
+"""A request's body: who reads it, and what is left of it when the answer goes out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope
+
+from storage.digest import Bytes
+from storage.sources import Pieces, Source
+
+TAKE_BODY = "oci_registry.request.take"  # an extension of our server: the body without ASGI's messages
+
+# Of a refused body: more would let a client fill the line for nothing.
+_DRAIN_BYTES, _DRAIN_SECONDS = 2**20, 2.0
+
+
+class Body:
+    """Watches a request's body go by, so that an early answer knows what is left of it."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        headers = dict(scope["headers"])
+        self._scope, self._receive = scope, receive
+        self._expects = b"expect" in headers
+        self._complete = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
+        self._started = False
+        self._source: Source | None = None
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._started = True
+        if message["type"] != "http.request" or not message.get("more_body"):
+            self._complete = True
+        return message
+
+    async def ready(self) -> bool:
+        """With `take`, the body as an upload's source. Raises ClientDisconnect, BodyMalformed."""
+        if self._source is None:
+            self._source = self._open()
+        return await self._source.ready()
+
+    def take(self, buffer: bytearray) -> Sequence[Bytes]:
+        return self._source.take(buffer) if self._source else []
+
+    def _open(self) -> Source:
+        """Not before someone waits for the body: until then a client may hold it back."""
+        extension = self._scope.get("extensions", {}).get(TAKE_BODY)
+        taken: Source | None = extension["take"]() if extension else None
+        if taken is None:
+            return Pieces(self._stream())
+        self._started = True
+        return taken
+
+    async def _stream(self) -> AsyncIterator[bytes]:
+        while not self._complete or not self._started:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            if piece := message.get("body"):
+                yield piece
+
+    async def spent(self) -> bool:
+        """Read what is left of a small body, and say whether the connection can be used again.
+
+        A body that the client holds back until it is told to go on (`Expect`) is never asked for.
+        """
+        if self._complete:
+            return True
+        if self._expects and not self._started:
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                left = _DRAIN_BYTES
+                while left > 0 and not self._complete:
+                    left -= len((await self.receive()).get("body", b""))
+        return self._complete

@@ -1,0 +1,141 @@
+"""How a request's body is framed (RFC 9112, section 6), for bytes that do not pass the parser."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from registry.api.errors import BodyMalformed
+
+_LINE = 64  # bytes looked at for a line's end: chunk sizes have a few
+_LINES_BYTES = 64 * 2**10  # of trailers, or of one chunk's extensions
+_SIZE = re.compile(rb"([0-9a-fA-F]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+_BETWEEN = re.compile(rb"\r\n([0-9a-fA-F]{1,15})\r\n")  # what nearly always stands between two chunks
+
+
+class Framing(Protocol):
+    """How far a body has come."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the body is complete."""
+
+    @property
+    def fault(self) -> Exception | None:
+        """Why it cannot go on."""
+
+    @property
+    def rest(self) -> bytes:
+        """What came behind its end."""
+
+    def most(self, room: int) -> int:
+        """How many of the bytes that come next may be received, of `room` that there is place for."""
+
+    def parts(self, view: memoryview) -> Sequence[memoryview]:
+        """The body's bytes among those received, in order."""
+
+
+class Length:
+    """Content-Length: so many bytes (section 6.2). Never takes what is behind them."""
+
+    fault: Exception | None = None
+    rest = b""
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+
+    @property
+    def ended(self) -> bool:
+        return self._left == 0
+
+    def most(self, room: int) -> int:
+        return min(room, self._left)
+
+    def parts(self, view: memoryview) -> Sequence[memoryview]:
+        self._left -= len(view)
+        return [view] if view else []
+
+
+class Chunked:
+    """Transfer-Encoding: chunked (section 7.1). Extensions and trailers are read, bounded and ignored."""
+
+    def __init__(self) -> None:
+        self.ended, self.rest = False, b""
+        self.fault: Exception | None = None
+        self._left = 0  # bytes of the chunk's data
+        self._line = b""  # of framing, as far as it has come
+        self._lines_bytes = 0
+        self._state = self._read_size
+
+    def most(self, room: int) -> int:
+        return room
+
+    def parts(self, view: memoryview) -> Sequence[memoryview]:
+        found: list[memoryview] = []
+        position, end = 0, len(view)
+        try:
+            while position < end and not self.ended:
+                if self._left:
+                    found.append(view[position : position + self._left])
+                    position += len(found[-1])
+                    self._left -= len(found[-1])
+                else:
+                    position = self._read_line(view, position)
+        except BodyMalformed as fault:
+            self.fault = fault
+            return found
+        if self.ended:
+            self.rest = bytes(view[position:])
+        return found
+
+    def _read_line(self, view: memoryview, position: int) -> int:
+        """Read on in a line of framing; return the position behind it."""
+        piece = bytes(view[position : position + _LINE])
+        if not self._line and self._state == self._read_end and (found := _BETWEEN.match(piece)):
+            self._left = int(found[1], 16)
+            self._state = self._read_end if self._left else self._read_trailer
+            return position + found.end()
+        end = piece.find(b"\n") + 1
+        self._line += piece[:end] if end else piece
+        self._count(end or len(piece))
+        if not end:
+            return position + len(piece)
+        line, self._line = self._line, b""
+        if not line.endswith(b"\r\n"):
+            raise BodyMalformed("a line of its framing does not end in CR LF")
+        self._state(line[:-2])
+        return position + end
+
+    def _count(self, count: int) -> None:
+        self._lines_bytes += count
+        if self._lines_bytes > _LINES_BYTES:
+            raise BodyMalformed(f"its trailers or chunk extensions are larger than {_LINES_BYTES} bytes")
+
+    def _read_size(self, line: bytes) -> None:
+        found = _SIZE.fullmatch(line)
+        if not found:
+            raise BodyMalformed(f"{line[:40]!r} is no chunk size")
+        self._left = int(found[1], 16)
+        if self._left:
+            self._lines_bytes = 0
+        self._state = self._read_end if self._left else self._read_trailer
+
+    def _read_end(self, line: bytes) -> None:
+        if line:
+            raise BodyMalformed("a chunk is longer than its size says")
+        self._state = self._read_size
+
+    def _read_trailer(self, line: bytes) -> None:
+        if not line:
+            self.ended = True
+        elif not _TRAILER.fullmatch(line):
+            raise BodyMalformed(f"{line[:40]!r} is no trailer field")
+
+
+def framing_of(headers: Iterable[tuple[bytes, bytes]]) -> Framing | None:
+    """Of a request whose head the parser has accepted; None where only the parser knows."""
+    fields = dict(headers)
+    coding, length = fields.get(b"transfer-encoding"), fields.get(b"content-length")
+    if coding is not None:
+        return Chunked() if coding.lower() == b"chunked" and length is None else None
+    return Length(int(length)) if length is not None else None

@@ -1,0 +1,89 @@
+"""Bodies of uploads on the short way: a thread takes them from the socket into the file's buffer.
+
+Through the parser and ASGI's messages every byte is copied four times more, and what has been read waits in
+memory for each connection, where here each thread has one buffer (docs/decisions/006).
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+
+from registry.api.errors import BodyMalformed
+from registry.server.framing import Framing
+from registry.server.readiness import readable
+
+_SIP = 64 * 2**10  # bytes of a message
+
+
+class TakenBody:
+    """A `storage.sources.Source` over a connection whose transport has been told to read no more.
+
+    `held` came with the head; `descriptor` is of the socket, and is closed by `close`. `leave` gives the
+    connection up: it is called when the client has gone, or brought nothing for `patience` seconds.
+    """
+
+    def __init__(
+        self, held: bytes, descriptor: int, framing: Framing, *, leave: Callable[[], None], patience: float
+    ) -> None:
+        self.framing = framing
+        self._held = held
+        self._socket = socket.socket(fileno=descriptor)
+        self._socket.setblocking(False)
+        self._leave, self._patience = leave, patience
+        self._dry = not held  # nothing was left at the last look
+        self._gone = False
+
+    async def ready(self) -> bool:
+        """Raises ClientDisconnect, BodyMalformed."""
+        if self.framing.ended:
+            return False
+        if self.framing.fault:
+            raise self.framing.fault
+        if self._dry and not self._gone:
+            try:
+                await readable(asyncio.get_running_loop(), self._socket.fileno(), self._patience)
+            except TimeoutError:
+                self._gone = True
+            self._dry = False
+        if self._gone:
+            self._leave()
+            raise ClientDisconnect
+        return True
+
+    def take(self, buffer: bytearray) -> Sequence[memoryview]:
+        if self._held:
+            held, self._held = self._held, b""
+            return self.framing.parts(memoryview(held))
+        if self.framing.ended or self.framing.fault:
+            return []
+        view = memoryview(buffer)[: self.framing.most(len(buffer))]
+        filled = 0
+        while filled < len(view) and not (self._dry or self._gone):
+            filled += self._receive(view[filled:])
+        return self.framing.parts(view[:filled])
+
+    def _receive(self, view: memoryview) -> int:
+        try:
+            count = self._socket.recv_into(view)
+        except BlockingIOError:
+            self._dry = True
+            return 0
+        except OSError:  # what is left of the connection says why, and nobody is there to hear it
+            count = 0
+        self._gone = count == 0
+        return count
+
+    async def message(self) -> dict[str, Any]:
+        """The same as ASGI's receive: for who wants the rest of a body only to be rid of it."""
+        try:
+            more = await self.ready()
+        except (ClientDisconnect, BodyMalformed):
+            return {"type": "http.disconnect"}
+        body = b"".join(self.take(bytearray(_SIP))) if more else b""
+        return {"type": "http.request", "body": body, "more_body": not self.framing.ended}
+
+    def close(self) -> None:
+        self._socket.close()
