@@ -23,6 +23,9 @@ class Actor:
     name: str = ""
 
 
+ANONYMOUS = Actor()
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """An action on a repository; on none, for what concerns the registry as a whole."""

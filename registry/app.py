@@ -20,6 +20,8 @@ from storage.store import Store, open_store
 
 logger = logging.getLogger("registry")
 
+PROMPT = "prompt"  # in the lifespan's state: what our server may ask before it makes an ASGI call
+
 _SWEEPS = 4  # in one expiry: a session lives a quarter longer than it must
 
 
@@ -41,10 +43,10 @@ def build(store: Store, settings: Settings, *, lines: Sink | None = None) -> Rou
     gate = Gate(registry, policies=policies(settings), log=log)
 
     @asynccontextmanager
-    async def lifespan(_: object) -> AsyncIterator[None]:
+    async def lifespan(_: object) -> AsyncIterator[dict[str, object]]:
         task = asyncio.create_task(_expire_uploads(registry, settings.upload_expiry))
         try:
-            yield
+            yield {PROMPT: gate.prompt}
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""Bytes of recent manifests, verified when they were read."""
+"""Bytes of recent manifests and small blobs, verified when they were read."""
 
 from collections import OrderedDict
 

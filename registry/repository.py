@@ -36,13 +36,19 @@ class Repository:
         return size
 
     @asynccontextmanager
-    async def blob(self, digest: Digest) -> AsyncIterator[BlobFile]:
-        """The open blob. Raises BlobMissing as `blob_size` does."""
-        size = await self.blob_size(digest)
+    async def blob(self, digest: Digest, size: int) -> AsyncIterator[BlobFile]:
+        """The open blob that `blob_size` told of. Raises BlobMissing."""
         async with self._blobs.open(digest) as file:
             if file.size != size:
                 raise BlobMissing(digest)
             yield file
+
+    async def blob_bytes(self, digest: Digest) -> bytes:
+        """All of a small blob that `blob_size` told of, verified. Raises BlobMissing."""
+        raw = await self._verified(digest)
+        if raw is None:
+            raise BlobMissing(digest)
+        return raw
 
     async def mount(self, digest: Digest, *, source: str | None, readable: Callable[[str], bool]) -> None:
         """Take a blob from `source`, or from any `readable` repository. Raises BlobMissing."""
@@ -76,18 +82,10 @@ class Repository:
 
     async def manifest_bytes(self, row: ManifestRow) -> bytes:
         """A manifest's exact bytes, verified. Raises ManifestMissing."""
-        recent = self._registry.recent
-        if (raw := recent.get(row.digest)) is not None:
-            return raw
-        try:
-            raw = await self._blobs.read(row.digest)
-            recent.put(row.digest, raw)
-            return raw
-        except BlobMissing:
-            raise ManifestMissing(row.digest) from None
-        except DigestMismatch:
-            await self._distrust(row.digest, lambda: not self._blobs.verify(row.digest))
-            raise ManifestMissing(row.digest) from None
+        raw = await self._verified(row.digest)
+        if raw is None:
+            raise ManifestMissing(row.digest)
+        return raw
 
     async def put_manifest(
         self,
@@ -174,6 +172,21 @@ class Repository:
             limit=limit,
             budget=_REFERRERS_BUDGET,
         )
+
+    async def _verified(self, digest: Digest) -> bytes | None:
+        """Bytes that the index says are here; None if they turn out not to be."""
+        recent = self._registry.recent
+        if (raw := recent.get(digest)) is not None:
+            return raw
+        try:
+            raw = await self._blobs.read(digest)
+        except BlobMissing:
+            return None
+        except DigestMismatch:
+            await self._distrust(digest, lambda: not self._blobs.verify(digest))
+            return None
+        recent.put(digest, raw)
+        return raw
 
     async def _distrust(self, digest: Digest, is_bad: Callable[[], bool]) -> None:
         """Bytes that differ from the index lose their name: 404 everywhere until a push brings them again."""

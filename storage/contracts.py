@@ -124,9 +124,15 @@ class Listings(Protocol):
     ) -> tuple[list[ManifestRow], bool]: ...
 
 
+class Generation(Protocol):
+    @property
+    def current(self) -> int | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     links: Links
     sessions: Sessions
     manifests: Manifests
     listings: Listings
+    generation: Generation

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from storage.errors import IndexFailed, StorageError, StoreFull, StoreUnusable
 from storage.files import Files
+from storage.generation import Generation
 
 Connection = sqlite3.Connection
 Result = TypeVar("Result")
@@ -46,7 +47,9 @@ class Database:
     race of SQLite 3.51.2 and older.
     """
 
-    def __init__(self, path: str, lock: str, files: Files, *, durable: bool = True) -> None:
+    def __init__(
+        self, path: str, lock: str, files: Files, *, durable: bool = True, shared: bool = True
+    ) -> None:
         self._path, self._files, self._durable = path, files, durable
         self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._longest_wal, self._copied = _CHECKPOINT, True
@@ -56,7 +59,7 @@ class Database:
             try:
                 self._writer = self._open()
                 undo.callback(self._writer.close)
-                self._flock(self._prepare)
+                self.generation = self._flock(lambda: self._prepare(shared))
                 self._reader = self._connect(0)
             except sqlite3.Error as error:
                 raise IndexFailed(f"{path} cannot be opened ({error}): put it back from a backup") from error
@@ -84,7 +87,7 @@ class Database:
             connection.execute("PRAGMA synchronous=OFF")
         return connection
 
-    def _prepare(self) -> None:
+    def _prepare(self, shared: bool) -> Generation:
         connection = self._writer
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
@@ -98,6 +101,7 @@ class Database:
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
             text = (resources.files("storage") / script).read_text()
             connection.executescript(f"BEGIN IMMEDIATE; {text} PRAGMA user_version={number}; COMMIT;")
+        return Generation(self._lock, self._files, shared=shared)
 
     # -- reading -------------------------------------------------------------------------------------
 
@@ -186,7 +190,8 @@ class Database:
         try:
             for job in batch:
                 self._apply(connection, job)
-            self._files.call("commit", self._path, lambda: connection.execute("COMMIT"))
+            with self.generation.changing():
+                self._files.call("commit", self._path, lambda: connection.execute("COMMIT"))
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -253,6 +258,7 @@ class Database:
             self._jobs.put(None)
             self._thread.join()
         self._reader.close()
+        self.generation.close()
         with suppress(OSError, sqlite3.Error):
             self._flock(self._writer.close)  # the last connection checkpoints, so it holds the lock too
         os.close(self._lock)

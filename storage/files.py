@@ -45,16 +45,12 @@ class Files:
 
     def call(self, name: str, target: str, act: Callable[[], Result]) -> Result:
         """Do one change, seen by the probe. The index passes its COMMIT through here too."""
-        try:
+        with _room():
             if self._probe:
                 self._probe("before", name, target)
             result = act()
             if self._probe:
                 self._probe("after", name, target)
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise StoreFull("the disk is full: free some space and repeat") from error
-            raise
         return result
 
     # -- the latch -----------------------------------------------------------------------------------
@@ -115,6 +111,11 @@ class Files:
                 written -= len(left.popleft())
             if written:
                 left[0] = left[0][written:]
+
+    def overwrite(self, descriptor: int, data: bytes) -> None:
+        """A few bytes that mean nothing after a crash: no probe sees it."""
+        with _room():
+            os.pwrite(descriptor, data, 0)
 
     def truncate(self, descriptor: int, size: int) -> None:
         self.call("truncate", str(descriptor), lambda: os.ftruncate(descriptor, size))
@@ -205,6 +206,16 @@ def temporary_root() -> Iterator[str]:
     """A root for a store that nobody needs afterwards."""
     with tempfile.TemporaryDirectory(prefix="registry-", ignore_cleanup_errors=True) as folder:
         yield folder
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise StoreFull("the disk is full: free some space and repeat") from error
+        raise
 
 
 def _same_file(descriptor: int, path: str) -> bool:

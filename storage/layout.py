@@ -6,7 +6,7 @@
     ROOT/uploads/<uuid4>.new     a second name on its way to blobs/; meaningless after a crash
     ROOT/quarantine/             bytes that failed verification
     ROOT/index.db                SQLite: every name that people gave (plus -wal and -shm)
-    ROOT/write.lock              flock: one writer of the index at a time
+    ROOT/write.lock              flock: one writer of the index at a time; holds the number of its changes
     ROOT/degraded                there after a failed fsync; `registry fsck --repair` removes it
 
 The root itself is 0700. The 256 shards of each algorithm are made once, when the root is.

@@ -66,7 +66,7 @@ def open_store(
     files = Files(layout.degraded, durable=durable, probe=probe)
     try:
         warning = _prepare(layout, files, allow_network=allow_network)
-        database = Database(layout.index, layout.write_lock, files, durable=durable)
+        database = Database(layout.index, layout.write_lock, files, durable=durable, shared=not allow_network)
         try:
             _finish(layout, files)
         except BaseException:
@@ -80,7 +80,13 @@ def open_store(
     threads = Threads()
     blobs = BlobStore(layout, files, threads)
     uploads = UploadStore(layout, files, threads, blobs)
-    names = Names(Links(database), Sessions(database, _boot()), Manifests(database), Listings(database))
+    names = Names(
+        Links(database),
+        Sessions(database, _boot()),
+        Manifests(database),
+        Listings(database),
+        database.generation,
+    )
     return Store(layout, files, database, blobs, uploads, names, threads, (warning,) if warning else ())
 
 

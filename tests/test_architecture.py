@@ -25,7 +25,7 @@ LAYERS = (
 
 CHANGES_FILES = {
     *("chmod", "fchmod", "fsync", "ftruncate", "link", "makedirs", "mkdir", "remove", "rename", "replace"),
-    *("rmdir", "symlink", "truncate", "unlink", "utime", "write", "writev"),
+    *("rmdir", "symlink", "truncate", "unlink", "utime", "write", "writev", "pwrite"),
 }
 
 

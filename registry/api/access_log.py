@@ -1,12 +1,12 @@
 """One line of JSON for each request, with the id that the answer carries too."""
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii as quoted
 from typing import TextIO
 
 from starlette.types import Message, Scope, Send
@@ -18,8 +18,6 @@ failures = logging.getLogger("registry")
 
 Sink = Callable[[str], None]
 """Takes a line without its end."""
-
-_encode = json.JSONEncoder().encode  # json.dumps looks for the right encoder at each call
 
 
 class Entry:
@@ -52,27 +50,59 @@ class Entry:
         if self._sink is None:
             return
         scope = self._scope
-        path: bytes = scope.get("raw_path") or scope["path"].encode()
-        query: bytes = scope["query_string"]
-        client = scope.get("client")
-        line = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "id": self._id,
-            "remote": client[0] if client else "",
-            "method": scope["method"],
-            "target": (b"%b?%b" % (path, query) if query else path).decode("latin-1"),
-            "status": self._status,
-            "bytes": self._sent,
-            "seconds": round(time.monotonic() - self._begun, 6),
-            "agent": _agent(scope),
-            **self._error,
-        }
-        self._sink(_encode(line))
+        line = render(
+            request_id=self._id,
+            remote=remote(scope.get("client")),
+            method=scope["method"],
+            target=target_of(scope),
+            status=self._status,
+            sent=self._sent,
+            seconds=time.monotonic() - self._begun,
+            agent=agent(scope["headers"]),
+            error=self._error,
+        )
+        self._sink(line)
 
 
-def _agent(scope: Scope) -> str:
-    found = (value for name, value in scope["headers"] if name == b"user-agent")
-    return bytes(next(found, b"")).decode("latin-1")
+def render(
+    *,
+    request_id: str,
+    remote: str,
+    method: str,
+    target: bytes,
+    status: int,
+    sent: int,
+    seconds: float,
+    agent: bytes,
+    error: Mapping[str, str],
+) -> str:
+    """The line, put together by hand: json.dumps of as much takes three times as long."""
+    more = "".join(f", {quoted(name)}: {quoted(text)}" for name, text in error.items())
+    return (
+        f'{{"time": "{_now()}", "id": "{request_id}", "remote": {quoted(remote)}, '
+        f'"method": {quoted(method)}, "target": {quoted(target.decode("latin-1"))}, '
+        f'"status": {status}, "bytes": {sent}, '
+        f'"seconds": {seconds:.6f}, "agent": {quoted(agent.decode("latin-1"))}{more}}}'
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def target_of(scope: Scope) -> bytes:
+    """What the request line has."""
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope["query_string"]
+    return b"%b?%b" % (path, query) if query else path
+
+
+def remote(client: Sequence[str | int] | None) -> str:
+    return str(client[0]) if client else ""
+
+
+def agent(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return next((value for name, value in headers if name == b"user-agent"), b"")
 
 
 class Lines:
@@ -99,6 +129,11 @@ class AccessLog:
 
     def __init__(self, *, write: bool = True, sink: Sink = logger.info) -> None:
         self._sink = sink if write else None
+
+    @property
+    def sink(self) -> Sink | None:
+        """Where a line goes; None: nowhere."""
+        return self._sink
 
     def begin(self, scope: Scope, request_id: str) -> Entry:
         return Entry(scope, request_id, self._sink)

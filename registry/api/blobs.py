@@ -7,22 +7,27 @@ from starlette.responses import Response
 
 from registry.api.ranges import Span, closing, content_range, multipart_length, parse_range, part_header
 from registry.api.sending import FileResponse, Part
-from registry.api.wire import IMMUTABLE, Call, digest_headers
+from registry.api.wire import IMMUTABLE, Call, Lasting, digest_headers
 from storage.digest import Digest
 
 _BYTES = "application/octet-stream"
+_SMALL = 64 * 2**10  # bytes of a blob that is kept in memory, as manifests are: configs, mostly
 
 
 async def read(call: Call) -> Response:
     """GET: all of it, one range or many (RFC 9110, section 14)."""
-    digest = _digest(call)
+    digest, repository = _digest(call), call.repository
+    size = await repository.blob_size(digest)
+    headers = _headers(digest)
+    if call.condition().not_modified(digest):
+        return Response(status_code=304, headers=headers)
+    spans = parse_range(_range_header(call, digest), size)
+    parts, status, more = _content(size, spans)
+    if spans is None and size <= _SMALL:
+        raw = await repository.blob_bytes(digest)
+        return Lasting(raw, headers=headers | more, content=(digest, size))
     async with AsyncExitStack() as stack:
-        file = await stack.enter_async_context(call.repository.blob(digest))
-        headers = _headers(digest)
-        if call.condition().not_modified(digest):
-            return Response(status_code=304, headers=headers)
-        spans = parse_range(_range_header(call, digest), file.size)
-        parts, status, more = _content(file.size, spans)
+        file = await stack.enter_async_context(repository.blob(digest, size))
         return FileResponse(stack.pop_all(), file, parts, status_code=status, headers=headers | more)
 
 
@@ -31,7 +36,8 @@ async def head(call: Call) -> Response:
     size = await call.repository.blob_size(digest)
     if call.condition().not_modified(digest):
         return Response(status_code=304, headers=_headers(digest))
-    return Response(headers=_headers(digest) | {"Content-Type": _BYTES, "Content-Length": str(size)})
+    headers = _headers(digest) | {"Content-Type": _BYTES, "Content-Length": str(size)}
+    return Lasting(headers=headers, content=(digest, size))
 
 
 async def delete(call: Call) -> Response:

@@ -12,24 +12,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from registry.access import Actor, Authenticator, Operation, Policy
+from registry.access import ANONYMOUS, Action, Actor, Authenticator, Operation, Policy
 from registry.api import errors, routes
 from registry.api.access_log import AccessLog, Entry
 from registry.api.body import Body
-from registry.api.wire import Call, Held
+from registry.api.prompt import Prompt
+from registry.api.wire import ALWAYS, Call, Held, Lasting
 from registry.errors import Denied, NameInvalid, TagInvalid, Unauthenticated
 from registry.names import RepositoryName, parse_reference
 from registry.registry import Registry
 from storage.digest import Digest
 from storage.errors import ManifestMissing
 
-ANONYMOUS = Actor()
-ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; sandbox",
-}
-
-_ALWAYS = [(name.lower().encode(), value.encode()) for name, value in ALWAYS.items()]
 _FORBIDDEN = re.compile(rb"%(?:2f|5c|00)", re.IGNORECASE)
 _PLAIN = re.compile(rb"[\x21-\x7e]*")
 _HELD = 64 * 2**20  # bytes of manifests on their way in, in one worker
@@ -49,6 +43,7 @@ class Gate:
         self._registry, self._log = registry, log
         self._authenticators, self._policies = authenticators, policies
         self._held = Held(_HELD)
+        self.prompt = Prompt(registry.names.generation, registry.blobs.size, policies=policies, sink=log.sink)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = os.urandom(16).hex()
@@ -100,12 +95,18 @@ class Gate:
         parsed = parse_parameters(parameters, request.method)
         require_same_origin(request)
         actor = self._identify(request)
-        self._require(actor, Operation(action, parsed.get("name")))
+        operation = Operation(action, parsed.get("name"))
+        self._require(actor, operation)
         encoding = request.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
             raise errors.EncodingUnsupported(encoding)
         call = Call(request, body, self._registry, actor, partial(self._allows, actor), self._held, **parsed)
-        return await handler(call)
+        generation = self.prompt.generation
+        response = await handler(call)
+        # A listing of repositories hangs on more than the one operation.
+        if isinstance(response, Lasting) and not self._authenticators and action is not Action.LIST:
+            self.prompt.keep(request.scope, operation, response, generation)
+        return response
 
     def _identify(self, request: Request) -> Actor:
         for authenticator in self._authenticators:
@@ -136,7 +137,7 @@ def require_same_origin(request: Request) -> None:
 
 def _complete(response: Response, request_id: str) -> Response:
     # Straight to the raw list: Starlette would look for each name among all before it.
-    response.raw_headers += [*_ALWAYS, (b"x-request-id", request_id.encode())]
+    response.raw_headers += [*ALWAYS, (b"x-request-id", request_id.encode())]
     return response
 
 

@@ -6,21 +6,23 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from registry.api.gate import ALWAYS
+from registry.api.wire import ALWAYS
 from storage.errors import StorageError
+
+_HEADERS = {name.decode(): value.decode() for name, value in ALWAYS}
 
 
 def health_routes(require_ready: Callable[[], None]) -> list[Route]:
     """`require_ready` raises the fact that makes the store unready."""
 
     async def healthy(_: Request) -> Response:
-        return JSONResponse({"status": "ok"}, headers=ALWAYS)
+        return JSONResponse({"status": "ok"}, headers=_HEADERS)
 
     async def ready(_: Request) -> Response:
         try:
             require_ready()
         except StorageError as fact:
-            return JSONResponse({"status": "unready", "why": str(fact)}, status_code=503, headers=ALWAYS)
-        return JSONResponse({"status": "ok"}, headers=ALWAYS)
+            return JSONResponse({"status": "unready", "why": str(fact)}, status_code=503, headers=_HEADERS)
+        return JSONResponse({"status": "ok"}, headers=_HEADERS)
 
     return [Route("/healthz", healthy), Route("/livez", healthy), Route("/readyz", ready)]

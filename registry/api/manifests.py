@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from registry.api.errors import TooManyTags
-from registry.api.wire import IMMUTABLE, Call, digest_headers, manifest_body, repository_path
+from registry.api.wire import IMMUTABLE, Call, Lasting, digest_headers, manifest_body, repository_path
 from registry.names import Reference, Tag
 from storage.digest import Digest
 from storage.manifests import ManifestRow
@@ -18,7 +18,7 @@ async def read(call: Call) -> Response:
     if call.condition().not_modified(row.digest):
         return Response(status_code=304, headers=_headers(reference, row))
     raw = await call.repository.manifest_bytes(row)
-    return Response(raw, headers=_headers(reference, row))
+    return Lasting(raw, headers=_headers(reference, row), content=(row.digest, row.size))
 
 
 async def head(call: Call) -> Response:
@@ -26,7 +26,8 @@ async def head(call: Call) -> Response:
     row = await call.repository.manifest_row(reference)
     if call.condition().not_modified(row.digest):
         return Response(status_code=304, headers=_headers(reference, row))
-    return Response(headers=_headers(reference, row) | {"Content-Length": str(row.size)})
+    headers = _headers(reference, row) | {"Content-Length": str(row.size)}
+    return Lasting(headers=headers, content=(row.digest, row.size))
 
 
 async def write(call: Call) -> Response:

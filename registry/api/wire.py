@@ -24,6 +24,10 @@ from registry.uploads import Chunk, Uploads
 from storage.digest import Digest
 
 MOST_ENTRIES = 1000  # of a page, whatever `n` asks for
+ALWAYS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; sandbox"),
+)
 IMMUTABLE = "max-age=31536000, immutable"
 
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
@@ -155,11 +159,26 @@ def repository_path(name: RepositoryName, *rest: str) -> str:
     return "/".join(["/v2", name, *(quote(part, safe=":+") for part in rest)])
 
 
+class Lasting(Response):
+    """A 200 that stays right until the index changes, as long as the file of `content` has so many bytes."""
+
+    def __init__(
+        self,
+        body: bytes = b"",
+        *,
+        headers: Mapping[str, str],
+        content: tuple[Digest, int] | None = None,
+    ) -> None:
+        super().__init__(body, headers=headers)
+        self.content = content
+
+
 def json_response(
     value: object, *, headers: Mapping[str, str] | None = None, media_type: str = "application/json"
-) -> Response:
+) -> Lasting:
+    """What the index says, and nothing else."""
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return Response(body, headers={"Content-Type": media_type, **(headers or {})})
+    return Lasting(body, headers={"Content-Type": media_type, **(headers or {})})
 
 
 def digest_headers(digest: Digest) -> dict[str, str]:

@@ -18,6 +18,8 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from registry.api.prompt import Prompt
+from registry.app import PROMPT
 from registry.server.corked import Corked
 from registry.server.framing import framing_of
 from registry.server.taken import TakenBody
@@ -56,6 +58,9 @@ class Protocol(HttpToolsProtocol):
     _refusal = (400, "")
     _head_bytes = 0  # received since the last head was complete
     _in_head = True
+    _begun = False  # a head has begun, and is not complete
+    _prompted = False  # the request that is being read has its answer
+    _prompt: Prompt | None = None
     _between = 0  # bytes since the body last brought something: chunk extensions, trailers
     _deaf = False  # a fault was found behind a complete request: its answer comes, and nothing more
     _head_timer: asyncio.TimerHandle | None = None
@@ -71,6 +76,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._corked = Corked(transport, self.loop)
+        self._prompt = self.app_state.get(PROMPT)
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
 
     def data_received(self, data: bytes) -> None:
@@ -111,7 +117,12 @@ class Protocol(HttpToolsProtocol):
             # A body waits here until its reader asks for it, and may then not pass the parser at all.
             self._held = bytearray()
             self.flow.pause_reading()
-        elif self._is_idle() and self._head_timer is None and self.timeout_keep_alive_task is None:
+            if self._body_timer is None:
+                self._body_timer = self.loop.call_later(STALL_SECONDS, self._body_is_late)
+        elif self._begun:
+            if self._head_timer is None:
+                self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
+        elif self._is_idle() and self.timeout_keep_alive_task is None:
             # uvicorn has stopped the keep-alive's time for bytes that began no request.
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -121,34 +132,55 @@ class Protocol(HttpToolsProtocol):
         return self._deaf or self.transport.is_closing()
 
     def _is_idle(self) -> bool:
-        return self._running is not None and self._running.response_complete and not self.pipeline
+        answered = self._running is None or self._running.response_complete
+        return answered and self._head_timer is None and not self.pipeline
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._in_head = True
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
+        # uvicorn would make the ASGI scope already here: `on_headers_complete` does, for who needs one.
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+        self._in_head, self._begun = True, True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:
             super().on_header(name, value)  # trailers say nothing here, and are counted with what is between
 
     def on_headers_complete(self) -> None:
-        self._in_head, self._head_bytes, self._between = False, 0, 0
+        size, self._head_bytes = self._head_bytes, 0
+        self._in_head, self._begun, self._between = False, False, 0
         self._stop_head_timer()
-        self._require_bounds()
+        self._require_bounds(size)
         self._require_one_meaning()
+        if self._answer_promptly():
+            return
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.headers.extend(headers)
+        self.url, self.expect_100_continue = url, expects
         super().on_headers_complete()
         self._last_body = self.loop.time()
-        if self._body_timer is None:
-            self._body_timer = self.loop.call_later(STALL_SECONDS, self._body_is_late)
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
+        if self._prompted:
+            self._prompted = False
+        else:
+            super().on_message_complete()
         self._in_head = True  # what follows in the same piece is the next one's
 
-    def _require_bounds(self) -> None:
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+    def _answer_promptly(self) -> bool:
+        """Without a task and an ASGI call, if the app has an answer at hand and nothing waits before it."""
+        waits = self._running is not None and not self._running.response_complete
+        if self._prompt is None or waits or self.flow.write_paused or not self.parser.should_keep_alive():
+            return False
+        answer = self._prompt.find(self.parser.get_method(), self.url, self.headers, self.client)
+        if answer is None:
+            return False
+        fields = [b"%b: %b\r\n" % field for field in self.server_state.default_headers]
+        self._corked.write(b"".join((STATUS_LINE[200], *fields, answer)))
+        self._prompted = True
+        self.server_state.total_requests += 1
+        return True
+
+    def _require_bounds(self, size: int) -> None:
         if size > HEAD_BYTES or len(self.headers) > HEAD_FIELDS:
             self._refusal = (
                 431,

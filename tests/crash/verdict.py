@@ -86,7 +86,9 @@ async def _read_all(registry: Registry, names: Names) -> AsyncIterator[str]:
     """What a client that pulls everything would complain about."""
     for name, digest, *_ in names.links:
         try:
-            async with _repository(registry, name).blob(_digest(digest)) as blob:
+            repository = _repository(registry, name)
+            size = await repository.blob_size(_digest(digest))
+            async with repository.blob(_digest(digest), size) as blob:
                 pieces = [piece async for piece in blob.chunks(0, blob.size)]
         except StorageError as error:
             yield f"{name} cannot serve {digest}: {error!r}"

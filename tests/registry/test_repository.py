@@ -153,7 +153,7 @@ async def test_an_open_blob_outlives_its_delete(store: Store) -> None:
     registry, _ = listened(store)
     repository = Repository(registry, NAME)
     blob = await push(registry, b"still here")
-    async with repository.blob(blob) as file:
+    async with repository.blob(blob, 10) as file:
         await repository.delete_blob(blob)
         os.unlink(store.layout.blob(blob))
         assert b"".join([chunk async for chunk in file.chunks(0, file.size)]) == b"still here"

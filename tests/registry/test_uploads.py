@@ -253,7 +253,7 @@ async def test_a_sealed_session_can_only_be_closed(store: Store, monkeypatch: py
     with pytest.raises(BlobMissing):
         await Repository(registry, NAME).blob_size(Digest.of(DATA))
     await uploads.finish(upload, Digest.of(DATA), chunk(DATA))
-    async with Repository(registry, NAME).blob(Digest.of(DATA)) as file:
+    async with Repository(registry, NAME).blob(Digest.of(DATA), len(DATA)) as file:
         assert b"".join([part async for part in file.chunks(0, file.size)]) == DATA
     assert files(store) == []
 

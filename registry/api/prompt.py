@@ -1,0 +1,134 @@
+"""Answers given before, given again at once: without a task, without parsing, and with every check.
+
+A request hits if it is a GET or HEAD of the same target that says nothing which could change the answer, and
+if nothing in the index has changed since: then all that the index would say is as it was. The policies and
+the content's file are asked each time.
+"""
+
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from starlette.types import Scope
+
+from registry.access import ANONYMOUS, Operation, Policy
+from registry.api import access_log
+from registry.api.access_log import Sink
+from registry.api.wire import ALWAYS, Lasting
+from registry.errors import RegistryError
+from storage.contracts import Generation
+from storage.digest import Digest
+
+_LIMIT = 16 * 2**20  # bytes that are kept, with what an entry takes by itself
+_ENTRY = 2**10
+_LARGEST = 64 * 2**10
+# A request with any other field takes the long way.
+_MEANINGLESS = frozenset({b"host", b"user-agent", b"accept", b"accept-encoding", b"connection"})
+
+Headers = Sequence[tuple[bytes, bytes]]
+FileSize = Callable[[Digest], int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    operation: Operation
+    head: bytes  # all fields but those that differ each time
+    body: bytes
+    content: tuple[Digest, int] | None
+
+
+class Prompt:
+    """`find` is for a server that asks before it makes an ASGI call of a request; it may never ask."""
+
+    def __init__(
+        self,
+        generation: Generation,
+        file_size: FileSize,
+        *,
+        policies: Sequence[Policy],
+        sink: Sink | None,
+        limit: int = _LIMIT,
+    ) -> None:
+        self._generation, self._file_size = generation, file_size
+        self._policies, self._sink, self._limit = policies, sink, limit
+        self._number: int | None = None
+        self._kept: OrderedDict[tuple[bytes, bytes], _Kept] = OrderedDict()
+        self._size = 0
+        self._ids = os.urandom(8).hex()
+        self._count = 0
+
+    @property
+    def generation(self) -> int | None:
+        """To be noted before an answer is worked out that shall be kept."""
+        return self._generation.current
+
+    def find(
+        self, method: bytes, target: bytes, headers: Headers, client: tuple[str, int] | None
+    ) -> bytes | None:
+        """A whole answer but for its status line and what the server adds; None: ask the app."""
+        begun = time.monotonic()
+        kept = self._kept.get((method, target))
+        if kept is None or not self._holds(kept) or not is_plain(headers):
+            return None
+        self._count += 1
+        request_id = f"{self._ids}{self._count:016x}"
+        if self._sink:
+            line = access_log.render(
+                request_id=request_id,
+                remote=access_log.remote(client),
+                method=method.decode(),
+                target=target,
+                status=200,
+                sent=len(kept.body),
+                seconds=time.monotonic() - begun,
+                agent=access_log.agent(headers),
+                error={},
+            )
+            self._sink(line)
+        return b"%b%b\r\n\r\n%b" % (kept.head, request_id.encode(), kept.body)
+
+    def _holds(self, kept: _Kept) -> bool:
+        if self._generation.current != self._number:
+            self._forget()
+            return False
+        try:
+            for policy in self._policies:
+                policy.allow(ANONYMOUS, kept.operation)
+        except RegistryError:
+            return False
+        return kept.content is None or self._file_size(kept.content[0]) == kept.content[1]
+
+    def keep(self, scope: Scope, operation: Operation, response: Lasting, generation: int | None) -> None:
+        """`generation` is that from before the answer was worked out."""
+        current = self._generation.current
+        if current is None or current != generation or not is_plain(scope["headers"]):
+            return
+        method, body = scope["method"].encode(), bytes(response.body)
+        if method == b"HEAD":
+            body = b""
+        elif len(body) > _LARGEST:
+            return
+        target = access_log.target_of(scope)
+        if current != self._number:
+            self._forget()
+            self._number = current
+        if (method, target) in self._kept:
+            return
+        fields = [b"%b: %b\r\n" % field for field in (*response.raw_headers, *ALWAYS)]
+        head = b"%bx-request-id: " % b"".join(fields)
+        self._kept[method, target] = _Kept(operation, head, body, response.content)
+        self._size += _ENTRY + len(body)
+        while self._size > self._limit:
+            _, dropped = self._kept.popitem(last=False)
+            self._size -= _ENTRY + len(dropped.body)
+
+    def _forget(self) -> None:
+        self._kept.clear()
+        self._size = 0
+
+
+def is_plain(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether nothing in a request's head asks for anything in particular."""
+    return _MEANINGLESS.issuperset([name for name, _ in headers])

@@ -1,0 +1,246 @@
+"""Answers given again at once: only while they are right, and then the same as by the long way."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from registry.access import Actor, Operation
+from registry.api.access_log import AccessLog
+from registry.api.gate import Gate
+from registry.api.prompt import Prompt
+from registry.errors import Denied
+from registry.registry import Registry
+from storage.digest import Digest
+from storage.store import Store
+from tests.api.world import CONFIG, IMAGE, LAYER, REPOSITORY, digest, fill, push_image
+from tests.inprocess import Answer, ask, connect_app, opened
+
+BASE = f"/v2/{REPOSITORY}"
+TAG = f"{BASE}/manifests/latest"
+BLOB = f"{BASE}/blobs/{digest(LAYER)}"
+KEPT = ["/v2/", TAG, f"{BASE}/manifests/{digest(IMAGE)}", BLOB, f"{BASE}/tags/list?n=2"]
+PLAIN = ((b"host", b"registry.test"), (b"user-agent", b"a client"), (b"accept", b"*/*"))
+DIFFERENT_EACH_TIME = "x-request-id"
+
+
+@dataclass(slots=True)
+class Switch:
+    """A policy that can change its mind."""
+
+    refuses: bool = False
+
+    def allow(self, actor: Actor, operation: Operation) -> None:
+        if self.refuses:
+            raise Denied(f"no {operation.action.value} of {operation.repository}")
+
+
+@dataclass(slots=True)
+class Place:
+    store: Store
+    gate: Gate
+    policy: Switch
+    lines: list[str] = field(default_factory=list)
+
+    async def ask(self, target: str, method: str = "GET", *headers: tuple[bytes, bytes]) -> Answer:
+        path, _, query = target.partition("?")
+        return await ask(self.gate, method, path.encode(), query=query.encode(), headers=headers)
+
+    def find(self, target: str, method: str = "GET", *headers: tuple[bytes, bytes]) -> bytes | None:
+        return self.gate.prompt.find(
+            method.encode(), target.encode(), (*PLAIN, *headers), ("192.0.2.7", 40000)
+        )
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    lines: list[str] = []
+    with opened(tmp_path) as store:
+        policy = Switch()
+        registry = Registry(store.names, store.blobs, store.uploads)
+        gate = Gate(registry, policies=[policy], log=AccessLog(sink=lines.append))
+        async with connect_app(gate) as client:
+            await fill(client)
+        yield Place(store, gate, policy, lines)
+
+
+def parsed(answer: bytes) -> tuple[dict[str, str], bytes]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    fields = (line.decode().partition(": ") for line in head.split(b"\r\n"))
+    return {name: value for name, _, value in fields}, body
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("target", KEPT)
+async def test_the_answer_is_that_of_the_long_way(place: Place, target: str, method: str) -> None:
+    assert place.find(target, method) is None
+    long = await place.ask(target, method)
+    assert long.status == 200
+    prompt = place.find(target, method)
+    assert prompt is not None
+    headers, body = parsed(prompt)
+    assert body == long.body
+    assert headers.keys() == long.headers.keys()
+    assert {name for name in headers if headers[name] != long.headers[name]} == {DIFFERENT_EACH_TIME}
+
+
+async def test_the_log_tells_of_it_as_of_any(place: Place) -> None:
+    await place.ask(TAG, "GET", *PLAIN[1:])
+    found = place.find(TAG)
+    assert found is not None
+    long, prompt = map(json.loads, place.lines[-2:])
+    assert long.keys() == prompt.keys()
+    assert {name for name in long if long[name] != prompt[name]} <= {"id", "seconds", "time"}
+    assert prompt["id"] == parsed(found)[0]["x-request-id"]
+    assert place.find(TAG) != found  # each has an id of its own
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"authorization: Basic YTpi",
+        b"range: bytes=0-1",
+        b'if-none-match: "x"',
+        b"if-match: *",
+        b"content-length: 1",
+        b"transfer-encoding: chunked",
+        b"expect: 100-continue",
+        b"content-encoding: gzip",
+        b"upgrade: h2c",
+        b"x-anything: else",
+    ],
+)
+async def test_who_says_more_takes_the_long_way(place: Place, field: bytes) -> None:
+    name, _, value = field.partition(b": ")
+    if name not in (b"content-length", b"content-encoding", b"if-match"):
+        await place.ask(TAG, "GET", (name, value))
+        assert place.find(TAG) is None  # and nothing was kept of it
+    await place.ask(TAG)
+    assert place.find(TAG) is not None
+    assert place.find(TAG, "GET", (name, value)) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "method"),
+    [
+        ("/v2/_catalog", "GET"),
+        (f"{BASE}/manifests/absent", "GET"),
+        (f"{BASE}/blobs/{digest(b'absent')}", "HEAD"),
+        (f"{BASE}/tags/list?n=x", "GET"),
+        ("/v2/nowhere/tags/list", "GET"),
+    ],
+)
+async def test_what_is_not_kept(place: Place, target: str, method: str) -> None:
+    await place.ask(target, method)
+    assert place.find(target, method) is None
+
+
+async def test_other_targets_and_methods_are_others(place: Place) -> None:
+    await place.ask(TAG)
+    for target, method in ((TAG, "HEAD"), (TAG + "?", "GET"), (TAG + "/", "GET"), (TAG, "PUT")):
+        assert place.find(target, method) is None
+
+
+async def moves_the_tag(place: Place) -> None:
+    async with connect_app(place.gate) as client:
+        await push_image(client, REPOSITORY, "latest", 1)
+
+
+async def changes_another_repository(place: Place) -> None:
+    """More is forgotten than must be: one number stands for the whole index."""
+    async with connect_app(place.gate) as client:
+        await push_image(client, "team/other", "latest", 2)
+
+
+async def changes_by_another_process(place: Place) -> None:
+    with opened(Path(place.store.layout.root).parent) as other:
+        await other.names.manifests.remove_tag(REPOSITORY, "latest", check=lambda *_: None)
+
+
+async def loses_the_file(place: Place) -> None:
+    Path(place.store.layout.blob(Digest.of(IMAGE))).unlink()
+
+
+async def shortens_the_file(place: Place) -> None:
+    path = Path(place.store.layout.blob(Digest.of(IMAGE)))
+    path.unlink()
+    path.write_bytes(IMAGE[:-1])
+
+
+async def is_refused(place: Place) -> None:
+    place.policy.refuses = True
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [
+        moves_the_tag,
+        changes_another_repository,
+        changes_by_another_process,
+        loses_the_file,
+        shortens_the_file,
+        is_refused,
+    ],
+)
+async def test_nothing_is_given_again_once_it_may_be_wrong(
+    place: Place, happens: Callable[[Place], Awaitable[None]]
+) -> None:
+    before = await place.ask(TAG)
+    assert place.find(TAG) is not None
+    await happens(place)
+    assert place.find(TAG) is None
+    after = await place.ask(TAG)
+    same = (after.status, after.body) == (before.status, before.body)
+    assert same is (happens is changes_another_repository)
+
+
+async def test_an_answer_from_before_a_change_is_not_kept(place: Place) -> None:
+    """The index changes between the look at it and the keeping."""
+    before = place.gate.prompt.generation
+    real = place.gate.prompt.keep
+    await moves_the_tag(place)
+    assert before != place.gate.prompt.generation
+    kept: list[str] = []
+
+    def keep(scope: object, operation: object, response: object, generation: int | None) -> None:
+        kept.append("asked")
+        real(scope, operation, response, before)  # type: ignore[arg-type]
+
+    place.gate.prompt.keep = keep  # type: ignore[method-assign]
+    await place.ask(TAG)
+    assert kept == ["asked"]
+    assert place.find(TAG) is None
+
+
+async def test_memory_is_bounded(place: Place) -> None:
+    small = Prompt(
+        place.store.names.generation, place.store.blobs.size, policies=[], sink=None, limit=3 * 2**10
+    )
+    place.gate.prompt = small
+    targets = [f"{BASE}/tags/list?n={number}" for number in range(1, 6)]
+    for target in targets:
+        await place.ask(target)
+    found = [place.find(target) is not None for target in targets]
+    assert found[0] is False
+    assert found[-1] is True
+    assert sum(found) == 2
+
+
+async def test_large_bodies_are_not_kept(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        gate = Gate(Registry(store.names, store.blobs, store.uploads), log=AccessLog())
+        large = bytes(64 * 2**10 + 1)
+        async with connect_app(gate) as client:
+            for data in (large, CONFIG):
+                target = f"/v2/a/blobs/uploads/?digest={digest(data)}"
+                assert (await client.post(target, content=data)).status_code == 201
+            for data, kept in ((large, False), (CONFIG, True)):
+                target = f"/v2/a/blobs/{digest(data)}"
+                answer: httpx.Response = await client.get(target, headers={"connection": "close"})
+                assert answer.content == data
+                await ask(gate, "GET", target.encode())
+                found = gate.prompt.find(b"GET", target.encode(), PLAIN, None)
+                assert (found is not None) is kept
