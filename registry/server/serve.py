@@ -37,10 +37,12 @@ def serve(settings: Settings) -> int:
             settings = replace(settings, root=stack.enter_context(temporary_root()))
         store = open_settings(settings)
         stack.callback(store.close)
-        listener = stack.enter_context(_listen(settings.host, settings.port))
+        listeners = _listen(settings.host, settings.port, settings.workers)
+        for listener in listeners:
+            stack.enter_context(listener)
         _configure_logging()
         if settings.workers > 1:
-            supervisor = Supervisor(_config(partial(_work, settings), settings), sockets=[listener])
+            supervisor = Supervisor(_config(partial(_work, settings), settings), listeners)
             _greet(settings, listener, store.warnings)
             supervisor.run()
             return 1 if supervisor.failed else 0
@@ -90,11 +92,27 @@ def _work(settings: Settings) -> Router:
         sys.exit(STARTUP_FAILURE)  # or its supervisor would try again for ever
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, workers: int) -> list[socket.socket]:
+    """One socket for each worker, so that the kernel shares the connections out among them.
+
+    On one socket for all, the worker that looks first takes all that wait, and keeps them: of 16 connections
+    made one after the other all were one worker's (measured). Outside Linux the option means something else.
+    """
+    first = _bind(host, port)
+    if workers == 1 or sys.platform != "linux":
+        return [first]
+    port = first.getsockname()[1]
+    first.close()  # without the option it has shown that the port is free
+    return [_bind(host, port, shared=True) for _ in range(workers)]
+
+
+def _bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
     except OSError as error:
         listener.close()

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from types import FrameType
 
 import uvicorn
@@ -51,8 +52,25 @@ class Supervisor(Multiprocess):
     """Starts workers, replaces those that die, and passes a stop on.
 
     The workers themselves take one SIGTERM and one SIGINT as a single wish to stop: systemd and a terminal
-    signal them too, beside their supervisor.
+    signal them too, beside their supervisor. Each has a listener of its own, which its replacement takes
+    over, with the connections that wait there.
     """
+
+    def __init__(self, config: uvicorn.Config, listeners: Sequence[socket.socket]) -> None:
+        self._listeners = listeners
+        super().__init__(config, [])
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """Of the worker that uvicorn is about to make: the first whose place is not taken."""
+        taken = [process.process.is_alive() for process in self.processes]
+        place = taken.index(False) if False in taken else len(taken)
+        # Beyond the last: a restart, which makes the new worker beside the one that it replaces.
+        return [self._listeners[place]] if place < len(self._listeners) else list(self._listeners)
+
+    @sockets.setter
+    def sockets(self, _: list[socket.socket]) -> None:
+        """uvicorn's own; ours are `_listeners`."""
 
     @property
     def failed(self) -> bool:
@@ -60,7 +78,7 @@ class Supervisor(Multiprocess):
         return any(process.exitcode == STARTUP_FAILURE for process in self.processes)
 
     def terminate_all(self) -> None:
-        for listener in self.sockets:
+        for listener in self._listeners:
             listener.close()  # else the kernel would accept connections that nobody serves
         super().terminate_all()
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.serving import await_host, tail
+from tests.live import wire
 
 STOP_SECONDS = 40.0
 PROJECT = Path(__file__).parents[2]
@@ -53,9 +54,11 @@ class Live:
         others = [pid for pid in self.workers() if pid != worker]
         for pid in others:
             os.kill(pid, signal.SIGSTOP)
+        wire.choosy = bool(others)
         try:
             yield
         finally:
+            wire.choosy = False
             for pid in others:
                 os.kill(pid, signal.SIGCONT)
 

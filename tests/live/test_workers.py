@@ -139,6 +139,22 @@ def test_a_session_goes_on_in_another_worker(fleet: Fleet) -> None:
             assert pull_blob(live.host, "moved", data) == data
 
 
+def test_a_tag_that_moves_is_seen_by_all_at_once(fleet: Fleet) -> None:
+    """What a worker keeps of its answers is never older than a 201, wherever that came from."""
+    images = [push_image(fleet.host(number), "seen", "first", blob(1000, number)) for number in range(2)]
+    target = "/v2/seen/manifests/moving"
+    with ExitStack() as stack:
+        connections = [stack.enter_context(wire(fleet.host(number))) for number in range(12)]
+        for turn in range(100):
+            raw = images[turn % 2]
+            assert push_manifest(fleet.host(turn), "seen", "moving", raw).status == 201
+            for connection in connections:
+                assert connection.request("GET", target).body == raw
+        assert once(fleet.any, "DELETE", target).status == 202
+        for connection in connections:
+            assert connection.request("GET", target).status == 404
+
+
 def test_fifty_pushes_of_one_digest(fleet: Fleet) -> None:
     """Half in one request, half by a session; to three repositories."""
     data = blob(300_000, 3)

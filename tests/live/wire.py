@@ -3,11 +3,17 @@
 import contextlib
 import socket
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
+from pathlib import Path
 
 TIMEOUT = 30.0
+ACCEPT_SECONDS = 0.2
+
+choosy = False
+"""Whether connections are given up that no worker has accepted: those of workers that stand still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,13 @@ class Wire:
     """One connection. Answers are read as strictly as RFC 9112 allows."""
 
     def __init__(self, host: str, *, receive_buffer: int | None = None) -> None:
+        self._connect(host, receive_buffer)
+        while choosy and not accepted(self.socket):
+            self.socket.close()
+            self._connect(host, receive_buffer)
+        self._reader: BufferedReader = self.socket.makefile("rb")
+
+    def _connect(self, host: str, receive_buffer: int | None) -> None:
         name, _, port = host.partition(":")
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer is not None:
@@ -36,7 +49,6 @@ class Wire:
         self.socket.settimeout(TIMEOUT)
         self.socket.connect((name, int(port)))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._reader: BufferedReader = self.socket.makefile("rb")
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
@@ -47,7 +59,8 @@ class Wire:
     def request(
         self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Answer:
-        self.send_head(method, target, {"Content-Length": str(len(body)), **(headers or {})})
+        length = {"Content-Length": str(len(body))} if body or method not in ("GET", "HEAD") else {}
+        self.send_head(method, target, {**length, **(headers or {})})
         self.send(body)
         return self.answer(method)
 
@@ -105,6 +118,20 @@ class Wire:
     def close(self) -> None:
         self._reader.close()
         self.socket.close()
+
+
+def accepted(client: socket.socket) -> bool:
+    """Whether a process has taken the other end: a connection that waits has no inode (proc_net_tcp)."""
+    (_, here), (_, there) = client.getsockname(), client.getpeername()
+    deadline = time.monotonic() + ACCEPT_SECONDS
+    while time.monotonic() < deadline:
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            ports = tuple(int(address.rpartition(":")[2], 16) for address in fields[1:3])
+            if ports == (there, here) and fields[9] != "0":
+                return True
+        time.sleep(0.002)
+    return False
 
 
 @contextlib.contextmanager
