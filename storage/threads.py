@@ -1,6 +1,7 @@
-"""Where blocking calls run: two bounded pools, one hop for one whole step."""
+"""Where blocking calls run: three bounded pools, one hop for one whole step."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -10,6 +11,7 @@ Result = TypeVar("Result")
 
 _THREADS = 16
 _READERS = 16
+_MOVERS = os.cpu_count() or 1
 
 
 class Threads:
@@ -17,6 +19,8 @@ class Threads:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="storage")
         # Of their own: pushes that wait for a slow fsync must not hold up pulls.
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
+        # As many as can compute at once: sixteen that hash let the event loop wait for a core (measured).
+        self._movers = ThreadPoolExecutor(_MOVERS, thread_name_prefix="mover")
 
     @property
     def readers(self) -> Executor:
@@ -28,6 +32,12 @@ class Threads:
         """Run in a thread. Never returns before the function has, even when cancelled."""
         return await _run(self._pool, lambda: function(*args, **kwargs))
 
+    async def move(
+        self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> Result:
+        """The same for what hashes and writes for as long as there is something."""
+        return await _run(self._movers, lambda: function(*args, **kwargs))
+
     async def read(
         self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> Result:
@@ -37,6 +47,7 @@ class Threads:
     def close(self) -> None:
         self._pool.shutdown()
         self._readers.shutdown()
+        self._movers.shutdown()
 
 
 async def _run(pool: Executor, act: Callable[[], Result]) -> Result:

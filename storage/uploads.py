@@ -46,7 +46,7 @@ class UploadSession:
         hasher = new_hasher(algorithm) if start == 0 else None
         try:
             while await body.ready():
-                await self._threads.run(self._move, body, hasher, start, length)
+                await self._threads.move(self._move, body, hasher, start, length)
             if length is not None and self.size - start < length:
                 raise WrongLength(expected=length, actual=self.size - start)
         except WrongLength:
