@@ -37,6 +37,8 @@ class Pieces:
         waiting = 0
         try:
             async for piece in self._body:
+                if not piece:
+                    continue  # or many would look like the end
                 self._there.append(piece)
                 waiting += len(piece)
                 if waiting >= _GATHER or len(self._there) >= _MANY:

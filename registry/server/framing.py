@@ -8,8 +8,14 @@ from registry.api.errors import BodyMalformed
 
 _LINE = 64  # bytes looked at for a line's end: chunk sizes have a few
 _LINES_BYTES = 64 * 2**10  # of trailers, or of one chunk's extensions
-_SIZE = re.compile(rb"([0-9a-fA-F]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
-_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+# Nowhere laxer than the parser, which refuses white space around an extension and these two as trailers.
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
+_SIZE = re.compile(rb"([0-9a-fA-F]{1,16})(?:;%b(?:=(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED))
+_TRAILER = re.compile(
+    rb"(?!(?:content-length|transfer-encoding):)%b:[\t\x20-\x7e\x80-\xff]*" % _TOKEN, re.IGNORECASE
+)
+_NAMES = {b"content-length", b"transfer-encoding"}
 _BETWEEN = re.compile(rb"\r\n([0-9a-fA-F]{1,15})\r\n")  # what nearly always stands between two chunks
 
 
@@ -99,6 +105,8 @@ class Chunked:
         self._line += piece[:end] if end else piece
         self._count(end or len(piece))
         if not end:
+            if self._state == self._read_end and self._line != b"\r":
+                self._read_end(self._line)  # data, where no end of a line may ever come
             return position + len(piece)
         line, self._line = self._line, b""
         if not line.endswith(b"\r\n"):
@@ -134,8 +142,10 @@ class Chunked:
 
 def framing_of(headers: Iterable[tuple[bytes, bytes]]) -> Framing | None:
     """Of a request whose head the parser has accepted; None where only the parser knows."""
-    fields = dict(headers)
-    coding, length = fields.get(b"transfer-encoding"), fields.get(b"content-length")
-    if coding is not None:
-        return Chunked() if coding.lower() == b"chunked" and length is None else None
-    return Length(int(length)) if length is not None else None
+    framing = [(name, value) for name, value in headers if name in _NAMES]
+    match framing:
+        case [(b"content-length", length)]:
+            return Length(int(length))
+        case [(b"transfer-encoding", coding)] if coding.lower() == b"chunked":
+            return Chunked()
+    return None

@@ -3,6 +3,7 @@
 - Requests that another reader might understand in another way are refused.
 - What comes before a body is bounded in size and time: uvicorn bounds neither.
 - It offers the ASGI extension `http.response.zerocopysend` (file, offset, count, more_body).
+- It offers the extension `oci_registry.request.take`: an upload's body, past the parser (taken.py).
 - A body may run further ahead of its reader, so that uploads are read in larger pieces.
 
 `pinned` names what this relies on; tests/server/test_protocol.py holds that the installed uvicorn has it.
@@ -91,6 +92,7 @@ class Protocol(HttpToolsProtocol):
     def _split(self, data: bytes) -> tuple[bytes, bytes]:
         """What the parser is given, and what is kept from it: nothing behind the end of a head."""
         if not self._in_head:
+            self._end_of_last = data[-3:]  # the next head may begin in here
             return data, b""
         joined = self._end_of_last + data
         end = joined.find(_HEAD_END)
@@ -197,6 +199,12 @@ class Protocol(HttpToolsProtocol):
             raise Refused
         if version == "1.0" and b"transfer-encoding" in names:  # section 6.1: faulty framing
             raise Refused
+        if self.parser.should_upgrade() and not self._is_bodiless():
+            raise Refused  # the parser ends it at its head, and would read its body as requests
+
+    def _is_bodiless(self) -> bool:
+        lengths = [value for name, value in self.headers if name in (b"content-length", b"transfer-encoding")]
+        return lengths in ([], [b"0"])
 
     def _head_is_late(self) -> None:
         self._head_timer = None
@@ -240,9 +248,9 @@ class Protocol(HttpToolsProtocol):
     # -- the body and the answer -----------------------------------------------------------------------
 
     def on_body(self, body: bytes) -> None:
+        self._between, self._last_body = 0, self.loop.time()
         if self.cycle.response_complete:
             return
-        self._between, self._last_body = 0, self.loop.time()
         self.cycle.body += body
         self._bound(self.cycle.body)
         self.cycle.message_event.set()
@@ -254,6 +262,8 @@ class Protocol(HttpToolsProtocol):
     def _take_body(self, cycle: RequestResponseCycle) -> TakenBody | None:
         """The extension: the body as a Source; None where it is here already or has begun to be read."""
         if self._held is None or cycle is not self.cycle or self.scheme != "http":
+            return None
+        if self.transport.is_closing():  # its descriptor may be another's by now
             return None
         framing = framing_of(self.headers)
         if framing is None or framing.most(READ_AHEAD) <= len(self._held):
@@ -272,20 +282,28 @@ class Protocol(HttpToolsProtocol):
         if self._held is None:
             return
         held, self._held = bytes(self._held), None
+        self._last_body = self.loop.time()  # before, it was not the client that kept it waiting
         self.flow.resume_reading()
         self.data_received(held)
 
+    def _give_back(self, taken: TakenBody) -> None:
+        """What is behind a body that has been taken is the parser's, which still waits for the body."""
+        self._taken = None
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self._in_head, self.cycle.more_body = True, False
+        self.data_received(taken.framing.rest)
+
     def on_response_complete(self) -> None:
-        taken, self._taken = self._taken, None
         super().on_response_complete()
-        if taken:
-            # The parser still waits for a body that has gone past it.
-            self.parser = httptools.HttpRequestParser(self)
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-            self._in_head, self.cycle.more_body = True, False
-            self.data_received(taken.framing.rest)
+        if self._is_closed():
+            return
+        if self._taken:
+            self._give_back(self._taken)
         elif self.cycle.response_complete:
             self._release()
+        elif self._held is not None:  # of the next one, which has not asked for it; uvicorn resumes for it
+            self.flow.pause_reading()
 
     def _body_is_late(self) -> None:
         """Look now and then whether the body still comes; a reader that does not ask for it is no stall."""
@@ -335,19 +353,22 @@ class Protocol(HttpToolsProtocol):
 
         def take() -> TakenBody | None:
             nonlocal taken
-            taken = self._take_body(cycle)
+            taken = taken or self._take_body(cycle)
             return taken
 
         async def extended(message: Any) -> None:
+            if taken and not taken.framing.ended:
+                cycle.keep_alive = False  # what is left of the body would be read as the next request
             if message["type"] == ZERO_COPY:
                 await self._send_file(cycle, message)
             else:
                 await send(message)
 
         async def received() -> Any:
-            if taken and not (cycle.disconnected or cycle.response_complete):
+            if taken and taken is self._taken and not (cycle.disconnected or cycle.response_complete):
                 message = await taken.message()
-                cycle.keep_alive = cycle.keep_alive and message["type"] == "http.request"
+                if taken.framing.ended:
+                    self._give_back(taken)
                 return message
             if cycle is self.cycle:
                 self._release()
@@ -424,7 +445,7 @@ def pinned() -> list[str]:
         HttpToolsProtocol: (
             *("connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing"),
             *("on_message_begin", "on_header", "on_headers_complete", "on_body", "on_message_complete"),
-            *("_start_asgi_task", "send_400_response", "timeout_keep_alive_handler"),
+            *("_start_asgi_task", "send_400_response", "on_response_complete", "timeout_keep_alive_handler"),
         ),
         RequestResponseCycle: ("send", "receive", "run_asgi"),
     }
@@ -437,6 +458,6 @@ def pinned() -> list[str]:
     assigned = RequestResponseCycle.__init__.__code__.co_names
     attributes = (
         *("body", "disconnected", "expected_content_length", "flow", "keep_alive", "message_event"),
-        *("more_body", "response_complete", "response_started"),
+        *("more_body", "response_complete", "response_started", "waiting_for_100_continue"),
     )
     return missing + [f"RequestResponseCycle().{name}" for name in attributes if name not in assigned]

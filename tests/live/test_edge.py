@@ -256,6 +256,10 @@ AMBIGUOUS = {
     "HTTP/1.0 with TE": b"POST /v2/edge/blobs/uploads/ HTTP/1.0\r\n"
     + HOST
     + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a body for another protocol": UPLOADS
+    + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n" % len(CANARY),
+    "chunks for another protocol": UPLOADS
+    + b"Connection: Upgrade\r\nUpgrade: h2c\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "no Host": b"GET /v2/ HTTP/1.1\r\n\r\n",
     "two Hosts": b"GET /v2/ HTTP/1.1\r\n" + HOST + b"Host: evil.example\r\n\r\n",
     "space in the target": b"GET /v2/ x HTTP/1.1\r\n" + HOST + b"\r\n",
@@ -279,21 +283,35 @@ def test_ambiguous_framing_is_a_400_and_nothing_behind_it_is_served(live: Live, 
     assert once(live.host, "HEAD", "/v2/edge/manifests/canary").status == 200, "the canary was served"
 
 
-def test_the_canary_is_served_behind_a_request_with_one_reading(live: Live) -> None:
+PLAIN = {
+    "chunks": UPLOADS + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "an upgrade without a body": UPLOADS
+    + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_bytes", PLAIN.values(), ids=PLAIN)
+def test_the_canary_is_served_behind_a_request_with_one_reading(live: Live, request_bytes: bytes) -> None:
     assert push_manifest(live.host, "edge", "canary", image(layers=[descriptor(DATA)])).status == 201
     with wire(live.host) as connection:
-        connection.send(UPLOADS + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + CANARY)
+        connection.send(request_bytes + CANARY)
         assert [connection.answer().status for _ in range(2)] == [202, 202]
     assert once(live.host, "HEAD", "/v2/edge/manifests/canary").status == 404
 
 
-def test_a_broken_chunk_in_a_session_keeps_what_came_before_it(live: Live) -> None:
+@pytest.mark.parametrize("fault", [b"no size\r\n", b"1\nx\r\n", b"0\r\nno trailer\r\n"], ids=str)
+@pytest.mark.parametrize("pause", [0, 0.2], ids=["at once", "later"])
+def test_a_malformed_body_in_a_session_keeps_what_came_before_it(
+    live: Live, pause: float, fault: bytes
+) -> None:
     session = begin(live.host, "edge")
     with wire(live.host) as connection:
         connection.send(head("PATCH", session, {"Transfer-Encoding": "chunked"}) + chunked(DATA))
-        time.sleep(0.2)
-        connection.send(b"no size\r\n")
-        assert connection.answer().status == 400
+        time.sleep(pause)
+        connection.send(fault)
+        answer = connection.answer()
+        assert (answer.status, answer.closing) == (400, True)
+        assert json.loads(answer.body)["errors"][0]["code"] == "UNSUPPORTED"
         assert connection.at_end()
     while append(live.host, session, b"x", 10**12).status == 409:
         time.sleep(0.02)

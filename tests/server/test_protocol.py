@@ -4,70 +4,30 @@ import asyncio
 import contextlib
 import errno
 import os
-import socket
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
-import uvloop
 from uvicorn.protocols.http import httptools_impl
 
 from registry.server import protocol, zero_copy
-from registry.server.protocol import ZERO_COPY, Protocol, pinned
+from registry.server.protocol import ZERO_COPY, pinned
 from registry.server.zero_copy import is_cached
+from tests.server.serving import (
+    App,
+    await_descriptors,
+    connected,
+    get,
+    open_descriptors,
+    read_answer,
+    serving,
+)
+
+pytestmark = pytest.mark.usefixtures("each_loop")
 
 CONTENT = os.urandom(3 * 2**20 + 17)
-SECONDS = 20
-
-App = Callable[..., Any]
-
-
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "asyncio": asyncio.new_event_loop,
-    "uvloop": uvloop.new_event_loop,
-}
-current = "asyncio"
-
-
-@pytest.fixture(autouse=True, params=LOOPS)
-def event_loop_name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Every test runs on both loops: their transports differ."""
-    name = str(request.param)
-    monkeypatch.setattr(sys.modules[__name__], "current", name)
-    return name
-
-
-@contextlib.contextmanager
-def serving(app: App, *, keep_alive: int = 5) -> Iterator[tuple[str, int]]:
-    """A uvicorn with our protocol in a thread of this process."""
-    config = uvicorn.Config(
-        app,
-        http=Protocol,
-        lifespan="off",
-        log_config=None,
-        timeout_graceful_shutdown=2,
-        timeout_keep_alive=keep_alive,
-    )
-    server = uvicorn.Server(config)
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def run() -> None:
-        with asyncio.Runner(loop_factory=LOOPS[current]) as runner:
-            runner.run(server.serve([listener]))
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield listener.getsockname()
-    finally:
-        server.should_exit = True
-        thread.join(SECONDS)
-        assert not thread.is_alive()
 
 
 @pytest.fixture
@@ -105,33 +65,6 @@ def sender(path: Path, *parts: bytes | tuple[int, int], length: int | None = Non
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     return app
-
-
-def get(method: str = "GET", path: str = "/", *headers: str) -> bytes:
-    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *headers, "", ""]).encode()
-
-
-def read_answer(stream: Any, *, body: bool = True) -> tuple[bytes, bytes]:
-    """Head and body of one answer with a Content-Length."""
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        line = stream.readline()
-        assert line, f"the connection ended within {head!r}"
-        head += line
-    lengths = [
-        line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
-    ]
-    return head, stream.read(int(lengths[0])) if body else b""
-
-
-@contextlib.contextmanager
-def connected(address: tuple[str, int], *, receive_buffer: int = 0) -> Iterator[socket.socket]:
-    with socket.socket() as client:
-        if receive_buffer:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        client.settimeout(SECONDS)
-        client.connect(address)
-        yield client
 
 
 def test_this_uvicorn_has_what_the_protocol_relies_on() -> None:
@@ -235,12 +168,9 @@ def test_clients_that_leave_cost_no_descriptors(file: Path) -> None:
 
         leave(1)  # the loop opens what it needs for itself
         time.sleep(0.5)
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         leave(30)
-        deadline = time.monotonic() + SECONDS
-        while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert len(os.listdir("/proc/self/fd")) <= before
+        await_descriptors(before)
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,13 @@ async def hops(source: Pieces) -> list[list[int]]:
     [
         ([], []),
         ([0], []),
+        ([0] * 1024 + [3], [[3]]),
         ([3], [[3]]),
         ([100 * KIB] * 4, [[100 * KIB] * 3, [100 * KIB]]),
         ([1024 * KIB] * 2, [[1024 * KIB]] * 2),
         ([1] * 1500, [[1] * 1024, [1] * 476]),
     ],
-    ids=["none", "empty", "one", "middling", "large", "tiny"],
+    ids=["none", "empty", "many empty", "one", "middling", "large", "tiny"],
 )
 async def test_pieces_make_hops(pieces: list[int], expected: list[list[int]]) -> None:
     assert await hops(body(*map(bytes, pieces))) == expected

@@ -1,0 +1,92 @@
+"""A server of our protocol in this process, and clients that send it bytes."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from registry.server.protocol import Protocol
+
+SECONDS = 20
+
+App = Callable[..., Any]
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+current = "asyncio"  # the one that `serving` takes; the fixture `each_loop` sets it
+
+
+@contextlib.contextmanager
+def serving(app: App, *, keep_alive: int = 5, http: type[Protocol] = Protocol) -> Iterator[tuple[str, int]]:
+    """A uvicorn with our protocol in a thread of this process."""
+    config = uvicorn.Config(
+        app,
+        http=http,
+        lifespan="off",
+        log_config=None,
+        timeout_graceful_shutdown=2,
+        timeout_keep_alive=keep_alive,
+    )
+    server = uvicorn.Server(config)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=LOOPS[current]) as runner:
+            runner.run(server.serve([listener]))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()
+    finally:
+        server.should_exit = True
+        thread.join(SECONDS)
+        assert not thread.is_alive()
+
+
+def get(method: str = "GET", path: str = "/", *headers: str) -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *headers, "", ""]).encode()
+
+
+def read_answer(stream: Any, *, body: bool = True) -> tuple[bytes, bytes]:
+    """Head and body of one answer with a Content-Length."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        line = stream.readline()
+        assert line, f"the connection ended within {head!r}"
+        head += line
+    lengths = [
+        line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
+    ]
+    return head, stream.read(int(lengths[0])) if body else b""
+
+
+@contextlib.contextmanager
+def connected(address: tuple[str, int], *, receive_buffer: int = 0) -> Iterator[socket.socket]:
+    with socket.socket() as client:
+        if receive_buffer:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client.settimeout(SECONDS)
+        client.connect(address)
+        yield client
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def await_descriptors(most: int) -> None:
+    """What a client has left behind is closed a moment later."""
+    deadline = time.monotonic() + SECONDS
+    while open_descriptors() > most and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert open_descriptors() <= most
