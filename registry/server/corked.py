@@ -2,7 +2,7 @@
 
 import asyncio
 
-_CORK = 64 * 2**10  # bytes above which a write is worth a system call of its own
+_CORK = 64 * 2**10  # bytes that may wait: more is worth a system call, and counts where writing is paused
 
 
 class Corked:
@@ -11,16 +11,18 @@ class Corked:
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._loop = transport, loop
         self._waiting: list[bytes] = []
+        self._size = 0
 
     def write(self, data: bytes) -> None:
         if not self._waiting:
             self._loop.call_soon(self.flush)
         self._waiting.append(data)
-        if len(data) > _CORK:
+        self._size += len(data)
+        if self._size > _CORK:
             self.flush()
 
     def flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._size = self._waiting, [], 0
         if waiting and not self._transport.is_closing():  # else the client is gone: writing would raise
             self._transport.writelines(waiting)
 
