@@ -17,8 +17,15 @@ from registry import __version__
 
 PROJECT = Path(__file__).parents[1]
 
-Command = Callable[[str, Path, int], list[str]]
-"""Makes the command line from the program's path, the server's own folder and the port."""
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    cert: Path
+    key: Path
+
+
+Command = Callable[[str, Path, int, Certificate | None], list[str]]
+"""Makes the command line from the program's path, the server's own folder, the port, and what TLS needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +50,22 @@ class Found:
 
 
 def ours(*flags: str) -> Command:
-    def command(program: str, folder: Path, port: int) -> list[str]:
+    def command(program: str, folder: Path, port: int, tls: Certificate | None) -> list[str]:
         root = () if "--ephemeral" in flags else ("--root", str(folder / "root"))
-        return [program, "-P", "-m", "registry", "serve", *root, "--port", str(port), *flags]
+        return [program, "-P", "-m", "registry", "serve", *root, "--port", str(port), *flags, *_flags(tls)]
 
     return command
 
 
-def _distribution(program: str, folder: Path, port: int) -> list[str]:
+def _flags(tls: Certificate | None) -> list[str]:
+    return ["--tls-cert", str(tls.cert), "--tls-key", str(tls.key)] if tls else []
+
+
+def _distribution(program: str, folder: Path, port: int, tls: Certificate | None) -> list[str]:
     config = folder / "config.yml"
+    http: dict[str, object] = {"addr": f"127.0.0.1:{port}"}
+    if tls:
+        http["tls"] = {"certificate": str(tls.cert), "key": str(tls.key)}
     config.write_text(
         f"""version: 0.1
 log: {{level: error, accesslog: {{disabled: true}}}}
@@ -59,33 +73,40 @@ storage:
   delete: {{enabled: true}}
   cache: {{blobdescriptor: inmemory}}
   filesystem: {{rootdirectory: {json.dumps(str(folder / "root"))}}}
-http: {{addr: "127.0.0.1:{port}"}}
+http: {json.dumps(http)}
 """
     )
     return [program, "serve", str(config)]
 
 
-def _olareg(program: str, folder: Path, port: int) -> list[str]:
+def _olareg(program: str, folder: Path, port: int, tls: Certificate | None) -> list[str]:
     (folder / "root").mkdir(exist_ok=True)
-    where = ["--addr", "127.0.0.1", "--port", str(port), "--dir", str(folder / "root")]
+    where = ["--addr", "127.0.0.1", "--port", str(port), "--dir", str(folder / "root"), *_flags(tls)]
     return [program, "serve", *where, "--store-type", "dir", "--api-delete", "--api-blob-delete"]
 
 
-def _zot(program: str, folder: Path, port: int) -> list[str]:
+def _zot(program: str, folder: Path, port: int, tls: Certificate | None) -> list[str]:
     config = folder / "config.json"
+    http: dict[str, object] = {"address": "127.0.0.1", "port": str(port)}
+    if tls:
+        http["tls"] = {"cert": str(tls.cert), "key": str(tls.key)}
     settings = {
         "distSpecVersion": "1.1.0",
         "storage": {"rootDirectory": str(folder / "root")},
-        "http": {"address": "127.0.0.1", "port": str(port)},
+        "http": http,
         "log": {"level": "error"},
     }
     config.write_text(json.dumps(settings))
     return [program, "serve", str(config)]
 
 
-def _nginx(program: str, folder: Path, port: int) -> list[str]:
+def _nginx(program: str, folder: Path, port: int, tls: Certificate | None) -> list[str]:
     """Serves the files of root/: the ceiling of any pull."""
     (folder / "root").mkdir(exist_ok=True)
+    files = (
+        f"ssl_protocols TLSv1.3; ssl_certificate {tls.cert}; ssl_certificate_key {tls.key};" if tls else ""
+    )
+    listen = f"listen 127.0.0.1:{port}{' ssl' if tls else ''}; {files}"
     user = "user root;" if os.getuid() == 0 else ""  # its workers could not read our folders
     temporary = "".join(
         f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -95,13 +116,13 @@ def _nginx(program: str, folder: Path, port: int) -> list[str]:
         f"""{user} daemon off; worker_processes auto; pid {folder}/nginx.pid; error_log stderr error;
 events {{ worker_connections 1024; }}
 http {{ sendfile on; tcp_nopush on; access_log off; {temporary}
-  server {{ listen 127.0.0.1:{port}; root {folder}/root; location = /v2/ {{ return 200; }} }} }}
+  server {{ {listen} root {folder}/root; location = /v2/ {{ return 200; }} }} }}
 """
     )
     return [program, "-p", str(folder), "-c", str(config)]
 
 
-def _nothing(_program: str, _folder: Path, _port: int) -> list[str]:
+def _nothing(_program: str, _folder: Path, _port: int, _tls: Certificate | None) -> list[str]:
     raise AssertionError("the floor is no server")
 
 

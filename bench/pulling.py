@@ -1,6 +1,8 @@
 """Pulls at a small cost to the client: one receive call after the other into one buffer."""
 
+import os
 import socket
+import ssl
 import struct
 from collections.abc import Callable
 
@@ -17,11 +19,22 @@ def patient(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, option, _PATIENCE)
 
 
+def trusting() -> ssl.SSLContext:
+    """TLS 1.3 with whoever answers: that is this machine itself."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 class Puller:
     """GETs on one connection, as fast as the kernel hands over the bytes."""
 
     def __init__(self, server: Running) -> None:
         self._sock = socket.create_connection(("127.0.0.1", server.port))
+        if server.tls:
+            self._sock = trusting().wrap_socket(self._sock)
         patient(self._sock)
         self._buffer = memoryview(bytearray(BUFFER))
 
@@ -33,11 +46,7 @@ class Puller:
         see: Callable[[memoryview], None] | None = None,
     ) -> int:
         """Fetch all, or `span` (first byte, last byte); `see` is shown each piece. Returns the length."""
-        ranged = f"Range: bytes={span[0]}-{span[1]}\r\n" if span else ""
-        request = f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\n{ranged}\r\n"
-        self._sock.sendall(request.encode())
-        head, begun = self._head()
-        length = content_length(head, 206 if span else 200)
+        length, begun = self.begin(target, span=span)
         if see:
             see(memoryview(begun))
         left = length - len(begun)
@@ -50,6 +59,18 @@ class Puller:
             left -= count
         return length
 
+    def begin(self, target: str, *, span: tuple[int, int] | None = None) -> tuple[int, bytes]:
+        """Ask for it; its length, and what of it came with the answer's head."""
+        ranged = f"Range: bytes={span[0]}-{span[1]}\r\n" if span else ""
+        request = f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\n{ranged}\r\n"
+        self._sock.sendall(request.encode())
+        head, begun = self._head()
+        return content_length(head, 206 if span else 200), begun
+
+    def plain(self) -> socket.socket:
+        """The connection beneath TLS, which stands behind the last record that was read."""
+        return socket.socket(fileno=os.dup(self._sock.fileno()))
+
     def _head(self) -> tuple[bytes, bytes]:
         """The answer's head, and what came of its body with it."""
         received = b""
@@ -58,6 +79,8 @@ class Puller:
             if not piece:
                 raise Failed(f"the server closed the connection after {received[:100]!r}")
             received += piece
+        if isinstance(self._sock, ssl.SSLSocket) and (pending := self._sock.pending()):
+            received += self._sock.recv(pending)  # the rest of a record that is decrypted already
         head, _, begun = received.partition(b"\r\n\r\n")
         return head, begun
 

@@ -5,13 +5,14 @@ import os
 import random
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.kinds import PROJECT, Found
+from bench.kinds import PROJECT, Certificate, Found
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 40.0
@@ -31,14 +32,17 @@ class Running:
     port: int
     folder: Path
     start: float
+    tls: Certificate | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
 
 @contextlib.contextmanager
-def started(found: Found, folder: Path, *, fresh: bool = False) -> Iterator[Running]:
+def started(
+    found: Found, folder: Path, *, fresh: bool = False, tls: Certificate | None = None
+) -> Iterator[Running]:
     """Serve from `folder` until the block ends; a fresh one is emptied before and removed afterwards."""
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
@@ -46,7 +50,7 @@ def started(found: Found, folder: Path, *, fresh: bool = False) -> Iterator[Runn
     port = free_port()
     log = folder / "server.log"
     with log.open("ab") as output:
-        command = found.kind.command(found.program, folder, port)
+        command = found.kind.command(found.program, folder, port, tls)
         begun = time.perf_counter()
         process = subprocess.Popen(
             command,
@@ -57,8 +61,8 @@ def started(found: Found, folder: Path, *, fresh: bool = False) -> Iterator[Runn
             env=_environment(found, folder),
         )
     try:
-        _await(process, port, log)
-        yield Running(found, process.pid, port, folder, time.perf_counter() - begun)
+        _await(process, port, log, tls)
+        yield Running(found, process.pid, port, folder, time.perf_counter() - begun, tls)
         if process.poll() is not None:
             raise Failed(f"{found.kind.name} ended by itself:\n{tail(log)}")
     finally:
@@ -82,22 +86,30 @@ def _environment(found: Found, folder: Path) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(PROJECT), "TMPDIR": str(folder)} | dict(found.kind.environment)
 
 
-def _await(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+def _await(process: "subprocess.Popen[bytes]", port: int, log: Path, tls: Certificate | None) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        if _answers(port):
+        if _answers(port, tls):
             return
         time.sleep(_POLL)
     raise Failed(f"{process.args!r} did not start:\n{tail(log)}")
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, tls: Certificate | None) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), 5) as connection:
-            connection.sendall(b"GET /v2/ HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-            return connection.recv(12).endswith(b" 200")
+            if tls:
+                context = ssl.create_default_context(cafile=str(tls.cert))
+                with context.wrap_socket(connection, server_hostname="127.0.0.1") as secure:
+                    return _is_ready(secure)
+            return _is_ready(connection)
     except OSError:
         return False
+
+
+def _is_ready(connection: socket.socket) -> bool:
+    connection.sendall(b"GET /v2/ HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+    return connection.recv(12).endswith(b" 200")
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

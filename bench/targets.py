@@ -61,6 +61,7 @@ TARGETS = (
     Target("pull, 8 streams", "wall", FASTEST, 0.9),
     Target("pull, 8 streams", "machine", "olareg", 0.9),
     Target("pull, 8 streams", "machine", "distribution", 0.75),
+    Target("pull, 8 streams, TLS", "wall", FASTEST, 1.25, "ours 2w"),
     *_small("manifest GET by tag"),
     *_small("manifest HEAD by digest"),
     *_small("blob GET, 2 KiB"),

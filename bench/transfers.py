@@ -1,9 +1,10 @@
-"""Large blobs: pushes with and without chunks, pulls by one stream, by ranges and by eight streams."""
+"""Large blobs: pushes with and without chunks; pulls by one stream, by ranges, by eight streams, by TLS."""
 
 import hashlib
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from bench.pulling import Puller
 from bench.pushing import push, push_reference
 from bench.scenario import PEERS, REPOSITORY, Material, Rows, Scenario, prepared
 from bench.servers import Failed, Running, started
+from bench.tls import make_certificate, pull_undecrypted
 
 _STREAMS = 8
 _PIECE = 4 * 2**20  # bytes of a range
@@ -74,10 +76,24 @@ def measure_pulls(found: Found, folder: Path, material: Material) -> Rows:
             _pull(server, payload)
         with Meter(server.pid) as ranges:
             _pull_ranges(server, payload)
-        with Meter(server.pid) as eight, ThreadPoolExecutor(_STREAMS) as pool:
-            for done in [pool.submit(_pull, server, payload) for _ in range(_STREAMS)]:
-                done.result()
-    return {"pull": one.figures, "pull, 4 MiB ranges": ranges.figures, "pull, 8 streams": eight.figures}
+        eight = _pull_at_once(_pull, server, payload)
+    return {"pull": one.figures, "pull, 4 MiB ranges": ranges.figures, "pull, 8 streams": eight}
+
+
+def measure_tls_pulls(found: Found, folder: Path, material: Material) -> Rows:
+    payload = material.large
+    with started(found, folder) as server:
+        prepared(server, "pull", lambda: _provide(server, payload))
+    with started(found, folder, tls=make_certificate(folder)) as server:
+        _check(server, payload)
+        return {"pull, 8 streams, TLS": _pull_at_once(_pull_undecrypted, server, payload)}
+
+
+def _pull_at_once(pull: Callable[[Running, Payload], None], server: Running, payload: Payload) -> Figures:
+    with Meter(server.pid) as meter, ThreadPoolExecutor(_STREAMS) as pool:
+        for done in [pool.submit(pull, server, payload) for _ in range(_STREAMS)]:
+            done.result()
+    return meter.figures
 
 
 def _provide(server: Running, payload: Payload) -> None:
@@ -106,6 +122,14 @@ def _check(server: Running, payload: Payload) -> None:
 def _pull(server: Running, payload: Payload) -> None:
     with Puller(server) as puller:
         length = puller.get(_target(server, payload))
+    _require_size(server, payload, length)
+
+
+def _pull_undecrypted(server: Running, payload: Payload) -> None:
+    _require_size(server, payload, pull_undecrypted(server, _target(server, payload)))
+
+
+def _require_size(server: Running, payload: Payload, length: int) -> None:
     if length != payload.size:
         raise Failed(f"{server.found.kind.name} served another length than was pushed")
 
@@ -123,4 +147,5 @@ SCENARIOS = (
     Scenario("push", ("ours", "ours nosync", "floor", *PEERS), measure_push),
     Scenario("push-chunked", ("ours", "ours nosync", "floor", *PEERS), measure_chunked_push),
     Scenario("pull", ("ours", "ours 2w", "nginx", *PEERS), measure_pulls),
+    Scenario("pull-tls", ("ours 2w", "nginx", *PEERS), measure_tls_pulls),
 )

@@ -248,7 +248,7 @@ def config(as_json: bool, config_file: str | None, **flags: object) -> None:
 
 
 @cli.command()
-@settings_options("host", "port")
+@settings_options("host", "port", "tls_cert")
 def health(config_file: str | None, **flags: object) -> None:
     """Ask the running server whether it is ready; exit code 0 if it is.
 
@@ -256,11 +256,12 @@ def health(config_file: str | None, **flags: object) -> None:
     Examples:
       registry health
       registry health --port 5001
+      registry health --tls-cert /etc/registry/registry.pem
     """
     settings = _load(flags, config_file).settings
     from registry.cli.health import ask
 
-    answer = ask(settings.host, settings.port)
+    answer = ask(settings.host, settings.port, tls=bool(settings.tls_cert))
     if answer:
         raise Failed(answer)
     click.echo("ready")

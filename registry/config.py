@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from registry import dropin
-from registry.kinds import HOST, PATH, SWITCH, Kind, one_of, seconds, whole
+from registry.kinds import FILE, HOST, PATH, SWITCH, Kind, one_of, seconds, whole
 
 _PREFIX = "REGISTRY_"
 
@@ -62,6 +62,13 @@ class Settings:
             "What anyone may do without a login: pull, or push (pull, push and delete). "
             "Empty: everything, but on a loopback address only.",
         ),
+    )
+    tls_cert: str = field(
+        default="",
+        metadata=_about(FILE, "Serve HTTPS: a PEM file with the certificate, then those that vouch for it."),
+    )
+    tls_key: str = field(
+        default="", metadata=_about(FILE, "A PEM file with the certificate's key, without a passphrase.")
     )
     delete: bool = field(
         default=True,
@@ -253,6 +260,13 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
             f"host = {settings.host} ({sources['host']}) is reachable from other machines without a login; "
             "give --anonymous pull (anyone may pull) or --anonymous push (anyone may also push and delete), "
             "or listen on 127.0.0.1"
+        )
+    given = {name: getattr(settings, name) for name in ("tls_cert", "tls_key")}
+    if any(given.values()) and not all(given.values()):
+        have, lacking = sorted(given, key=given.__getitem__, reverse=True)
+        raise ConfigError(
+            f"{have} = {given[have]} ({sources[have]}) serves HTTPS only together with {lacking}: "
+            f"give {SCHEMA[lacking].flag} FILE too, or neither for plain HTTP"
         )
     if settings.ephemeral and sources["root"].startswith("flag") and sources["ephemeral"].startswith("flag"):
         raise ConfigError("--ephemeral makes its own temporary root: give it or --root, not both")

@@ -27,8 +27,12 @@ _ELSEWHERE = (
 _REFUSED: Mapping[str, str] = {
     "REGISTRY_AUTH": "logins are not supported yet, and without them the registry would be open; unset it, "
     "and put a proxy that checks logins before a registry on 127.0.0.1",
-    "REGISTRY_HTTP_TLS_": "TLS is not supported yet, and the registry would answer in clear text; unset it, "
-    "and let a proxy such as nginx end the TLS connections",
+    "REGISTRY_HTTP_TLS_CLIENT": "client certificates are not supported yet, and without them the registry "
+    "would be open; unset it, and let a proxy such as nginx ask for them",
+    "REGISTRY_HTTP_TLS_LETSENCRYPT_": "certificates are not fetched; unset it, "
+    "and name the files that a program such as certbot keeps, in REGISTRY_TLS_CERT and REGISTRY_TLS_KEY",
+    "REGISTRY_HTTP_TLS_MINIMUMTLS": "TLS 1.2 is always the least that is spoken; unset it",
+    "REGISTRY_HTTP_TLS_CIPHERSUITES": "the ciphers cannot be chosen; unset it",
     "REGISTRY_PROXY_": "mirroring another registry is not supported yet; unset it",
     "REGISTRY_CONFIGURATION_PATH": "YAML files of another registry cannot be read; unset it, "
     "write the settings as TOML, and name that file in REGISTRY_CONFIG",
@@ -51,6 +55,8 @@ def harmless(variable: str, text: str) -> bool:
     """Whether the registry does what this asks for anyway, or nothing depends on it."""
     if variable.startswith("REGISTRY_STORAGE_MAINTENANCE_READONLY"):
         return text in _OFF
+    if variable == "REGISTRY_HTTP_TLS_MINIMUMTLS":
+        return text == "tls1.2"
     return (variable == "REGISTRY_STORAGE" and text == "filesystem") or bool(_HARMLESS.fullmatch(variable))
 
 
@@ -78,6 +84,8 @@ ALIASES: Mapping[str, Callable[[str], Mapping[str, str]]] = {
     "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": lambda text: {"root": text},
     "REGISTRY_STORAGE_DELETE_ENABLED": lambda text: {"delete": text},
     "REGISTRY_HTTP_ADDR": _address,
+    "REGISTRY_HTTP_TLS_CERTIFICATE": lambda text: {"tls_cert": text},
+    "REGISTRY_HTTP_TLS_KEY": lambda text: {"tls_key": text},
     "REGISTRY_HTTP_DRAINTIMEOUT": lambda text: {"drain": text},
     "REGISTRY_LOG_ACCESSLOG_DISABLED": _logging,
 }

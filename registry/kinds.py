@@ -42,6 +42,10 @@ def _path(value: object) -> str:
     return os.path.abspath(os.path.expanduser(_text(value)))
 
 
+def _file(value: object) -> str:
+    return "" if value == "" else _path(value)
+
+
 def _host(value: object) -> str:
     host = _text(value)
     if host.startswith("[") and host.endswith("]"):
@@ -108,5 +112,6 @@ def one_of(*choices: str) -> Kind:
 
 
 PATH = Kind("the path of a folder", "DIR", _path)
+FILE = Kind("the path of a file, or nothing", "FILE", _file)
 HOST = Kind("an address such as 127.0.0.1 or ::1, or a host name", "HOST", _host)
 SWITCH = Kind("true or false", "", _boolean, _word)

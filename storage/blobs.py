@@ -1,5 +1,6 @@
 """Blobs: immutable files named by their digest."""
 
+import asyncio
 import errno
 import os
 import stat
@@ -19,7 +20,9 @@ from storage.files import Files
 from storage.layout import INSTALLING, SHARDS, Layout
 from storage.threads import Threads, settle
 
-_AT_ONCE = 64 * 2**10  # bytes that the event loop reads itself, if they are cached
+# Bytes that the event loop reads itself, if they are cached. Through TLS, pieces of 64 to 256 KiB of a large
+# blob went out equally fast, in two thirds of the CPU time of mebibytes that a thread had read.
+_AT_ONCE = 128 * 2**10
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 _CHUNK = 2**20  # one thread hop a mebibyte: smaller reads cost more in hops than in copying
 
@@ -43,14 +46,24 @@ class BlobFile:
         return await self._threads.read(_read_pieces, self.descriptor, pieces)
 
     async def chunks(self, start: int, length: int) -> AsyncIterator[bytes]:
-        """`length` bytes from `start`, 1 MiB at most a time. Raises EOFError where the file ends early."""
-        file = wrap(FileIO(self.descriptor, closefd=False), executor=self._threads.readers)
-        await settle(file.seek(start))
-        while length:
-            chunk = await settle(file.read(min(_CHUNK, length)))
+        """`length` bytes from `start`, 1 MiB at most a time. Raises EOFError where the file ends early.
+
+        What the page cache has is read at once, a smaller piece at a time; the rest in a thread.
+        """
+        plain = FileIO(self.descriptor, closefd=False)
+        file = wrap(plain, executor=self._threads.readers)
+        end = start + length
+        while start < end:
+            cached = _read_cached(self.descriptor, [(start, min(_AT_ONCE, end - start))])
+            if cached:
+                chunk = cached[0]
+                await asyncio.sleep(0)  # other connections' turn
+            else:
+                plain.seek(start)
+                chunk = await settle(file.read(min(_CHUNK, end - start)))
             if not chunk:
-                raise EOFError(f"{length} bytes short")
-            length -= len(chunk)
+                raise EOFError(f"{end - start} bytes short")
+            start += len(chunk)
             yield chunk
 
 

@@ -17,6 +17,7 @@ buildah              buildah
 skopeo               skopeo
 debootstrap          debootstrap
 update-ca-certificates ca-certificates
+openssl              openssl
 '
 # command     module                                                     version
 GO_TOOLS='

@@ -30,6 +30,8 @@ ZERO_COPY = "http.response.zerocopysend"
 TAKE_BODY = "oci_registry.request.take"
 
 READ_AHEAD = 2**18  # bytes of a body that may wait for its reader; uvicorn's 64 KiB pauses at every read
+TLS_WAITING = 2**17  # bytes for a slow client under TLS: uvloop's 512 KiB were no faster
+TLS_FAREWELL = 3.0  # seconds for a client to take the rest and answer a close; uvloop waits for 30
 HEAD_BYTES = 64 * 2**10  # of request line and fields: podman asks for 1,024 ranges in one field
 HEAD_FIELDS = 100
 HEAD_SECONDS = 10.0  # for a whole head, and for the first byte of a new connection
@@ -78,6 +80,8 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._corked = Corked(transport, self.loop)
         self._prompt = self.app_state.get(PROMPT)
+        if self.scheme == "https":
+            transport.set_write_buffer_limits(high=TLS_WAITING)
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
 
     def data_received(self, data: bytes) -> None:
@@ -431,6 +435,12 @@ class Protocol(HttpToolsProtocol):
                 timer.cancel()
         self._disconnect()
 
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.scheme == "https" and self.transport.is_closing():
+            # A client that only keeps its connection does not look at it, and would hold up the stop.
+            self.loop.call_later(TLS_FAREWELL, self.transport.abort)
+
     def _disconnect(self) -> None:
         """Tell the request in flight that its client is gone: writing for it would raise from now on."""
         if self._running is not None and not self._running.response_complete:
@@ -445,7 +455,8 @@ def pinned() -> list[str]:
         HttpToolsProtocol: (
             *("connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing"),
             *("on_message_begin", "on_header", "on_headers_complete", "on_body", "on_message_complete"),
-            *("_start_asgi_task", "send_400_response", "on_response_complete", "timeout_keep_alive_handler"),
+            *("_start_asgi_task", "send_400_response", "on_response_complete", "shutdown"),
+            "timeout_keep_alive_handler",
         ),
         RequestResponseCycle: ("send", "receive", "run_asgi"),
     }

@@ -4,6 +4,7 @@ import logging
 import resource
 import signal
 import socket
+import ssl
 import sys
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -20,6 +21,7 @@ from registry.app import build, create_app, open_settings
 from registry.config import ConfigError, Settings
 from registry.server.protocol import Protocol
 from registry.server.stopping import Server, Supervisor, follow_supervisor
+from registry.server.tls import context
 from storage.errors import StorageError
 from storage.files import temporary_root
 
@@ -31,6 +33,7 @@ _HEALTHCHECK = 30  # seconds that a busy worker has to answer its supervisor
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code. Raises StoreUnusable, ConfigError."""
     signal.signal(signal.SIGTERM, _leave)
+    context(settings)  # what is wrong with it is said before anything is made or listens
     _raise_descriptor_limit()
     with ExitStack() as stack:
         if settings.ephemeral:
@@ -71,7 +74,20 @@ def _config(factory: partial[Router], settings: Settings) -> uvicorn.Config:
         timeout_graceful_shutdown=settings.drain,
         timeout_worker_healthcheck=_HEALTHCHECK,
         workers=settings.workers,
+        ssl_context_factory=partial(_context, settings) if settings.tls_cert else None,
     )
+
+
+def _context(settings: Settings, *_: object) -> ssl.SSLContext:
+    """Each process makes its own, for a context does not travel."""
+    try:
+        made = context(settings)
+    except ConfigError as error:
+        _configure_logging()
+        logging.getLogger("registry").error("a worker cannot serve HTTPS: %s", error)
+        sys.exit(STARTUP_FAILURE)
+    assert made is not None
+    return made
 
 
 def _raise_descriptor_limit() -> None:
@@ -126,12 +142,14 @@ def _greet(settings: Settings, listener: socket.socket, warnings: tuple[str, ...
     host, port = listener.getsockname()[:2]
     named = {"0.0.0.0": "127.0.0.1", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     kept = "a temporary folder, removed at the end" if settings.ephemeral else settings.root
-    print(f"registry {__version__} listens on http://{named}:{port}")
+    scheme = "https" if settings.tls_cert else "http"
+    print(f"registry {__version__} listens on {scheme}://{named}:{port}")
     print(f"  stores in   {kept}")
     print(f"  try         docker tag alpine {named}:{port}/alpine && docker push {named}:{port}/alpine")
     if settings.anonymous:
         allowed = "pull" if settings.anonymous == "pull" else "pull, push and delete"
-        print(f"  open to     anyone who reaches it may {allowed}; clients elsewhere must allow plain HTTP")
+        plain = "" if settings.tls_cert else "; clients elsewhere must allow plain HTTP"
+        print(f"  open to     anyone who reaches it may {allowed}{plain}")
     sys.stdout.flush()
     for warning in warnings:
         logging.getLogger("registry").warning(warning)

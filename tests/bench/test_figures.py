@@ -16,6 +16,7 @@ from bench.report import aligned, table
 from bench.scenario import PEERS
 from bench.servers import Failed
 from bench.targets import FASTEST, FASTEST_SYNCING, TARGETS, Target, judge
+from bench.tls import Records
 
 TICK = os.sysconf("SC_CLK_TCK")
 BUSY = "import time\nend = time.process_time() + 0.4\nwhile time.process_time() < end: pass\n"
@@ -130,3 +131,34 @@ def test_an_answer_of_another_kind_fails(head: bytes) -> None:
 
 def test_the_length_is_found_in_any_spelling() -> None:
     assert content_length(b"HTTP/1.1 200 OK\r\nDate: x\r\ncontent-LENGTH: 12", 200) == 12
+
+
+def records(*lengths: int, kind: int = 23) -> bytes:
+    """Records that carry so much each, behind their headers; 17 bytes of each are TLS's own."""
+    return b"".join(
+        bytes([kind, 3, 3]) + (length + 17).to_bytes(2, "big") + bytes(length + 17) for length in lengths
+    )
+
+
+@pytest.mark.parametrize("step", [1, 2, 4, 5, 6, 21, 22, 23, 1000, 100_000])
+def test_what_records_carry_is_counted_however_they_arrive(step: int) -> None:
+    stream = memoryview(records(2**14, 1, 0, 300, 2**14))
+    found = Records()
+    for start in range(0, len(stream), step):
+        found.add(stream[start : start + step])
+    assert (found.carried, found.within) == (2 * 2**14 + 301, False)
+
+
+def test_a_record_is_counted_when_it_begins_and_is_there_at_its_end() -> None:
+    stream = memoryview(records(100))
+    found = Records()
+    seen = []
+    for part in (stream[:4], stream[4:5], stream[5:121], stream[121:]):
+        found.add(part)
+        seen.append((found.carried, found.within))
+    assert seen == [(0, True), (100, True), (100, True), (100, False)]
+
+
+def test_an_alert_in_the_middle_of_an_answer_fails() -> None:
+    with pytest.raises(Failed, match="kind 21"):
+        Records().add(memoryview(records(100) + records(2, kind=21)))

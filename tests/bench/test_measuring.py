@@ -20,6 +20,7 @@ from bench.pushing import push, push_image
 from bench.scale import cases, measure, table
 from bench.scenario import REPOSITORY, Material
 from bench.servers import Failed, Running, started
+from bench.tls import make_certificate, pull_undecrypted
 from registry.fsck import read
 from storage.check import check
 from storage.store import open_store
@@ -64,6 +65,19 @@ def test_what_is_pushed_is_pulled(server: Running, payloads: list[Payload], chun
 def test_a_pull_of_what_is_not_there_fails(server: Running) -> None:
     with Puller(server) as puller, pytest.raises(Failed, match="404"):
         puller.get(f"/v2/{REPOSITORY}/blobs/sha256:{'0' * 64}")
+
+
+def test_pulls_through_tls_are_measured(payloads: list[Payload], tmp_path: Path) -> None:
+    found = find(next(kind for kind in KINDS if kind.name == "ours 2w"))
+    assert found
+    for _ in range(2):
+        rows = transfers.measure_tls_pulls(found, tmp_path, Material(payloads[0], tuple(payloads), 1))
+        assert rows["pull, 8 streams, TLS"]["wall"] > 0
+    with (
+        started(found, tmp_path, tls=make_certificate(tmp_path)) as server,
+        pytest.raises(Failed, match="404"),
+    ):
+        pull_undecrypted(server, f"/v2/{REPOSITORY}/blobs/sha256:{'0' * 64}")
 
 
 def test_the_floor_is_measured(payloads: list[Payload], tmp_path: Path) -> None:

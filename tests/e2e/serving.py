@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import ssl
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ADDRESS = re.compile(r"http://(127\.0\.0\.1:[1-9]\d*)")
+ADDRESS = re.compile(r"(https?)://(127\.0\.0\.1:[1-9]\d*)")
 START_SECONDS = 15.0
 STOP_SECONDS = 40.0
 
@@ -75,15 +76,17 @@ def await_host(process: subprocess.Popen[bytes], log: Path) -> str:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         found = ADDRESS.search(log.read_text(errors="replace"))
-        if found and answers(found[1]):
-            return found[1]
+        if found and answers(f"{found[1]}://{found[2]}"):
+            return found[2]
         time.sleep(0.02)
     raise AssertionError(f"the server did not start within {START_SECONDS:.0f} s:\n{tail(log)}")
 
 
-def answers(host: str) -> bool:
+def answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"http://{host}/v2/", timeout=5) as reply:
+        with urllib.request.urlopen(
+            f"{url}/v2/", timeout=5, context=ssl._create_unverified_context()
+        ) as reply:
             return bool(reply.status == 200)
     except (urllib.error.URLError, ConnectionError):
         return False

@@ -88,6 +88,8 @@ TEXTS = {
     "port": ("5001", 5001),
     "workers": ("4", 4),
     "anonymous": ("pull", "pull"),
+    "tls_cert": ("/etc/tls/registry.pem", "/etc/tls/registry.pem"),
+    "tls_key": ("/etc/tls/registry.key", "/etc/tls/registry.key"),
     "delete": ("false", False),
     "sparse": ("on", True),
     "ephemeral": ("1", True),
@@ -101,7 +103,7 @@ TEXTS = {
 @pytest.mark.parametrize("name", SCHEMA)
 def test_every_key_has_a_variable(name: str) -> None:
     text, value = TEXTS[name]
-    loaded = load({}, {**HOME, SCHEMA[name].variable: text})
+    loaded = load({}, {**HOME, SCHEMA[name].variable: text}, serving=False)
     assert getattr(loaded.settings, name) == value
     assert loaded.sources[name] == f"environment REGISTRY_{name.upper()}"
 
@@ -109,7 +111,7 @@ def test_every_key_has_a_variable(name: str) -> None:
 @pytest.mark.parametrize("name", SCHEMA)
 def test_flags_are_read_like_variables(name: str) -> None:
     text, value = TEXTS[name]
-    loaded = load({name: text}, HOME)
+    loaded = load({name: text}, HOME, serving=False)
     assert getattr(loaded.settings, name) == value
     assert loaded.sources[name] == f"flag {SCHEMA[name].flag}"
 
@@ -133,6 +135,10 @@ def test_a_bad_flag_is_named() -> None:
         ('anonymous = "all"', ["anonymous = 'all'", '"pull", "push"']),
         ('root = ""', ["root = ''", "the path of a folder"]),
         ("root = 5", ["root = 5"]),
+        ("tls_cert = 1", ["tls_cert = 1", "the path of a file"]),
+        ('tls_cert = "/c.pem"', ["tls_cert = /c.pem", "give --tls-key FILE too"]),
+        ('tls_key = "/c.key"', ["tls_key = /c.key", "give --tls-cert FILE too"]),
+        ('tls_cert = "/c.pem"\ntls_key = ""', ["tls_cert = /c.pem", "give --tls-key FILE too"]),
         ('host = "http://x"', ["host = 'http://x'", "an address"]),
         ('drain = "soon"', ["drain = 'soon'", "90s"]),
         ("drain = -1", ["drain = -1"]),
@@ -163,6 +169,12 @@ def test_a_yaml_file_stops_the_start() -> None:
         load({}, HOME, "/etc/distribution/config.yml")
 
 
+DISTRIBUTION_TLS = {
+    "REGISTRY_HTTP_TLS_CERTIFICATE": "/certs/domain.crt",
+    "REGISTRY_HTTP_TLS_KEY": "/certs/domain.key",
+}
+
+
 @pytest.mark.parametrize(
     ("environ", "key", "value"),
     [
@@ -173,6 +185,8 @@ def test_a_yaml_file_stops_the_start() -> None:
         ({"REGISTRY_HTTP_ADDR": "0.0.0.0:5001"}, "host", "0.0.0.0"),
         ({"REGISTRY_HTTP_ADDR": "[::]:5001"}, "host", "::"),
         ({"REGISTRY_HTTP_ADDR": "localhost:5001"}, "host", "localhost"),
+        (DISTRIBUTION_TLS, "tls_cert", "/certs/domain.crt"),
+        (DISTRIBUTION_TLS, "tls_key", "/certs/domain.key"),
         ({"REGISTRY_HTTP_DRAINTIMEOUT": "1m5s"}, "drain", 65),
         ({"REGISTRY_LOG_ACCESSLOG_DISABLED": "true"}, "access_log", False),
         ({"REGISTRY_LOG_ACCESSLOG_DISABLED": "false"}, "access_log", True),
@@ -195,6 +209,7 @@ def test_names_of_the_distribution_image(environ: Mapping[str, str], key: str, v
         "REGISTRY_STORAGE_CACHE_BLOBDESCRIPTOR=inmemory",
         "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_ENABLED=true",
         "REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED=false",
+        "REGISTRY_HTTP_TLS_MINIMUMTLS=tls1.2",
         "REGISTRY_AUTH=",
         # what a container platform sets for Services named registry, registry-proxy and registry-auth
         "REGISTRY_PORT=tcp://10.0.0.7:5000",
@@ -223,7 +238,12 @@ def test_passed_over(variable: str) -> None:
         ("REGISTRY_AUTH=htpasswd", "logins"),
         ("REGISTRY_AUTH_HTPASSWD_PATH=/auth/htpasswd", "logins"),
         ("REGISTRY_AUTH_TOKEN_SERVICE=registry", "logins"),
-        ("REGISTRY_HTTP_TLS_CERTIFICATE=/c.pem", "TLS"),
+        ("REGISTRY_HTTP_TLS_CERTIFICATE=/c.pem", "give --tls-key FILE too"),
+        ("REGISTRY_HTTP_TLS_CLIENTCAS_0=/ca.pem", "client certificates"),
+        ("REGISTRY_HTTP_TLS_CLIENTAUTH=require-any-client-cert", "client certificates"),
+        ("REGISTRY_HTTP_TLS_LETSENCRYPT_EMAIL=ann@registry.example", "REGISTRY_TLS_CERT"),
+        ("REGISTRY_HTTP_TLS_MINIMUMTLS=tls1.3", "TLS 1.2"),
+        ("REGISTRY_HTTP_TLS_CIPHERSUITES=[TLS_AES_128_GCM_SHA256]", "ciphers"),
         ("REGISTRY_PROXY_REMOTEURL=https://registry.example", "mirroring"),
         ("REGISTRY_STORAGE=s3", "'s3'"),
         ("REGISTRY_STORAGE_S3_BUCKET=images", "REGISTRY_ROOT"),
@@ -296,7 +316,10 @@ def test_a_temporary_root_and_a_named_one_exclude_each_other() -> None:
 
 def test_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    assert load({"root": "images"}, HOME).settings.root == str(tmp_path / "images")
+    flags = {"root": "images", "tls_cert": "c.pem", "tls_key": "c.key"}
+    settings = load(flags, HOME).settings
+    found = (settings.root, settings.tls_cert, settings.tls_key)
+    assert found == tuple(str(tmp_path / name) for name in ("images", "c.pem", "c.key"))
 
 
 def test_the_process_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,10 +61,15 @@ async def test_pieces_come_in_the_order_asked(store: Store) -> None:
                 await file.read(short)
 
 
+@pytest.mark.parametrize("nowait", [None, 0], ids=["cached", "by a thread"])
 @pytest.mark.parametrize(
     ("start", "length"), [(0, 0), (0, 1), (5, 10), (MIB - 1, 2), (0, 2 * MIB), (2 * MIB, 5), (2 * MIB + 5, 0)]
 )
-async def test_parts(store: Store, start: int, length: int) -> None:
+async def test_parts(
+    store: Store, monkeypatch: pytest.MonkeyPatch, start: int, length: int, nowait: int | None
+) -> None:
+    if nowait is not None:
+        monkeypatch.setattr("storage.blobs._NOWAIT", nowait)
     data = blob(2 * MIB + 5)
     digest, _ = await put(store, data)
     async with store.blobs.open(digest) as file:

@@ -1,0 +1,61 @@
+"""TLS: the certificate and its key, checked before anything listens."""
+
+import ssl
+
+from registry.config import ConfigError, Settings
+
+
+def context(settings: Settings) -> ssl.SSLContext | None:
+    """What connections are wrapped in; None serves plain HTTP. Raises ConfigError."""
+    certificate, key = settings.tls_cert, settings.tls_key
+    if not certificate:
+        return None
+    _require("tls_cert", certificate, b"-----BEGIN CERTIFICATE-----")
+    _require("tls_key", key, b"PRIVATE KEY-----")
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    # The client chooses among the ciphers, since it knows whether its processor has AES. Clients written in
+    # Go put AES-128 first if so; our own order would hold them to AES-256, which costs more.
+    made.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    try:
+        made.load_cert_chain(certificate, key, _no_passphrase)
+    except _Encrypted:
+        raise ConfigError(
+            f"tls_key = {key} has a passphrase, for which nobody can be asked; "
+            f"write it without one: openssl pkey -in {key} -out NEW"
+        ) from None
+    except ssl.SSLError as error:
+        raise ConfigError(_why(certificate, key, error)) from error
+    return made
+
+
+class _Encrypted(Exception):
+    """Raised where OpenSSL would wait at the terminal for a passphrase."""
+
+
+def _no_passphrase() -> str:
+    raise _Encrypted
+
+
+def _require(name: str, path: str, mark: bytes) -> None:
+    """OpenSSL does not say which of the two files it could not read, nor why."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise ConfigError(
+            f"{name} = {path} cannot be read: {error.strerror}; name a PEM file that the server may read"
+        ) from error
+    if mark not in content:
+        what = "certificate" if name == "tls_cert" else "private key"
+        raise ConfigError(f"{name} = {path} holds no {what} in PEM form; name a file that does")
+
+
+def _why(certificate: str, key: str, error: ssl.SSLError) -> str:
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return (
+            f"tls_key = {key} is not the key of the first certificate in tls_cert = {certificate}; "
+            "give the two that were made together, the server's own certificate before those of authorities"
+        )
+    why = error.reason or str(error)
+    return f"tls_cert = {certificate} and tls_key = {key} cannot be used: {why}; make them anew"
