@@ -37,8 +37,9 @@ conformance: .venv/.dev ## Run the official OCI conformance suite; fails unless 
 bench: .venv/.dev ## Measure beside the other registries that are installed (ARGS="--size-mib 32 --rounds 1")
 	$(BIN)/python -m bench $(ARGS)
 
-tools: ## Install the clients that CI needs (Debian or Ubuntu, as root)
+tools: ## Install the clients that CI needs and the peers of make bench (Debian or Ubuntu, as root)
 	bash tests/tools.sh
+	bash tests/tools.sh bench
 
 clean: ## Remove the virtual environment, caches and results
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist results

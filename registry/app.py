@@ -20,7 +20,8 @@ from storage.store import Store, open_store
 
 logger = logging.getLogger("registry")
 
-PROMPT = "prompt"  # in the lifespan's state: what our server may ask before it makes an ASGI call
+# In the lifespan's state, for our server: whom to ask before it makes an ASGI call, and where it may send.
+PROMPT, THREADS = "prompt", "threads"
 
 _SWEEPS = 4  # in one expiry: a session lives a quarter longer than it must
 
@@ -46,7 +47,7 @@ def build(store: Store, settings: Settings, *, lines: Sink | None = None) -> Rou
     async def lifespan(_: object) -> AsyncIterator[dict[str, object]]:
         task = asyncio.create_task(_expire_uploads(registry, settings.upload_expiry))
         try:
-            yield {PROMPT: gate.prompt}
+            yield {PROMPT: gate.prompt, THREADS: store.threads}
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError):

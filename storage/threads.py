@@ -1,4 +1,4 @@
-"""Where blocking calls run: three bounded pools, one hop for one whole step."""
+"""Where blocking calls run: bounded pools, one hop for one whole step."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 _THREADS = 16
 _READERS = 16
-_MOVERS = os.cpu_count() or 1
+_CORES = os.cpu_count() or 1
 
 
 class Threads:
@@ -20,7 +20,8 @@ class Threads:
         # Of their own: pushes that wait for a slow fsync must not hold up pulls.
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
         # As many as can compute at once: sixteen that hash let the event loop wait for a core (measured).
-        self._movers = ThreadPoolExecutor(_MOVERS, thread_name_prefix="mover")
+        self._movers = ThreadPoolExecutor(_CORES, thread_name_prefix="mover")
+        self._senders = ThreadPoolExecutor(_CORES, thread_name_prefix="sender")
 
     @property
     def readers(self) -> Executor:
@@ -38,6 +39,12 @@ class Threads:
         """The same for what hashes and writes for as long as there is something."""
         return await _run(self._movers, lambda: function(*args, **kwargs))
 
+    async def send(
+        self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> Result:
+        """The same for what hands bytes of memory to the kernel."""
+        return await _run(self._senders, lambda: function(*args, **kwargs))
+
     async def read(
         self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> Result:
@@ -45,9 +52,8 @@ class Threads:
         return await _run(self._readers, lambda: function(*args, **kwargs))
 
     def close(self) -> None:
-        self._pool.shutdown()
-        self._readers.shutdown()
-        self._movers.shutdown()
+        for pool in (self._pool, self._readers, self._movers, self._senders):
+            pool.shutdown()
 
 
 async def _run(pool: Executor, act: Callable[[], Result]) -> Result:

@@ -20,11 +20,12 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from registry.api.prompt import Prompt
-from registry.app import PROMPT
+from registry.app import PROMPT, THREADS
 from registry.server.corked import Corked
 from registry.server.framing import framing_of
 from registry.server.taken import TakenBody
 from registry.server.zero_copy import copy
+from storage.threads import Threads
 
 ZERO_COPY = "http.response.zerocopysend"
 TAKE_BODY = "oci_registry.request.take"
@@ -64,6 +65,7 @@ class Protocol(HttpToolsProtocol):
     _begun = False  # a head has begun, and is not complete
     _prompted = False  # the request that is being read has its answer
     _prompt: Prompt | None = None
+    _threads: Threads | None = None
     _between = 0  # bytes since the body last brought something: chunk extensions, trailers
     _deaf = False  # a fault was found behind a complete request: its answer comes, and nothing more
     _head_timer: asyncio.TimerHandle | None = None
@@ -79,7 +81,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._corked = Corked(transport, self.loop)
-        self._prompt = self.app_state.get(PROMPT)
+        self._prompt, self._threads = self.app_state.get(PROMPT), self.app_state.get(THREADS)
         if self.scheme == "https":
             transport.set_write_buffer_limits(high=TLS_WAITING)
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
@@ -348,7 +350,8 @@ class Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         # Under TLS the bytes have to pass through the transport.
-        cycle.scope["extensions"] = {ZERO_COPY: {}} if self.scheme == "http" else {}
+        sends = self.scheme == "http" and self._threads is not None
+        cycle.scope["extensions"] = {ZERO_COPY: {}} if sends else {}
         cycle.transport = cast("asyncio.Transport", self._corked)
         super()._start_asgi_task(cycle, partial(self._run, cycle, app))
 
@@ -394,7 +397,8 @@ class Protocol(HttpToolsProtocol):
         def wanted() -> bool:
             return not cycle.disconnected
 
-        if not wanted():
+        threads = self._threads
+        if threads is None or not wanted():
             return
         count: int = message["count"]
         if count > cycle.expected_content_length:
@@ -404,7 +408,9 @@ class Protocol(HttpToolsProtocol):
             return
         target = os.dup(self.transport.get_extra_info("socket").fileno())
         try:
-            sent = await copy(target, message["file"], message["offset"], count, wanted=wanted)
+            sent = await copy(
+                target, message["file"], message["offset"], count, wanted=wanted, threads=threads
+            )
         finally:
             os.close(target)
         if not sent:

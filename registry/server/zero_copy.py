@@ -1,4 +1,4 @@
-"""From page cache to socket by sendfile(2): no byte in Python, no thread for a slow client."""
+"""From page cache to socket by sendfile(2): no byte in Python, and no thread that waits for a client."""
 
 import asyncio
 import errno
@@ -6,14 +6,21 @@ import os
 from collections.abc import Callable
 
 from registry.server.readiness import writable
+from storage.threads import Threads
 
-_STEP = 2**20  # bytes of one sendfile call: what the loop does not get back in between
+# Bytes of one sendfile call, and of a turn of calls in a thread: so much each of many streams gets before the
+# next one. 8 × 512 MiB took 0.87 s with turns of 1 MiB, 0.73 with 2, 0.86 with 8; on the loop, which is one
+# thread, 0.65 to 1.77.
+_STEP, _TURN = 2**19, 2**21
+_SMALL = 2**18  # bytes whose sending costs less than a hop
 _STALL = 60.0  # seconds in which a client must take something
 _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF}
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
 
-async def copy(target: int, file: int, offset: int, count: int, *, wanted: Callable[[], bool]) -> bool:
+async def copy(
+    target: int, file: int, offset: int, count: int, *, wanted: Callable[[], bool], threads: Threads
+) -> bool:
     """Send part of a file to a socket; False if the client went away or took nothing for too long.
 
     Raises EOFError where the file ends early. `target` is a descriptor of its own (os.dup): the loop lets
@@ -25,16 +32,14 @@ async def copy(target: int, file: int, offset: int, count: int, *, wanted: Calla
         while offset < end and wanted():
             step = min(_STEP, end - offset)
             if not is_cached(file, offset, step):
-                await loop.run_in_executor(None, os.pread, file, step, offset)
-            try:
-                sent = os.sendfile(target, file, offset, step)
-            except BlockingIOError:
-                await writable(loop, target, _STALL)
-                continue
-            if sent == 0:
-                raise EOFError(f"the file ends {end - offset} bytes early")
+                await threads.read(os.pread, file, step, offset)
+            if end - offset <= _SMALL:
+                sent, full = _send(target, file, offset, end)
+            else:
+                sent, full = await threads.send(_send, target, file, offset, end)
             offset += sent
-            await asyncio.sleep(0)  # other connections' turn
+            if full:
+                await writable(loop, target, _STALL)
     except TimeoutError:
         return False
     except OSError as error:
@@ -42,6 +47,20 @@ async def copy(target: int, file: int, offset: int, count: int, *, wanted: Calla
             return False
         raise
     return offset == end
+
+
+def _send(target: int, file: int, offset: int, end: int) -> tuple[int, bool]:
+    """A turn of sending: how many bytes the socket took, and whether it takes no more for now."""
+    begun, end = offset, min(end, offset + _TURN)
+    while offset < end:
+        try:
+            sent = os.sendfile(target, file, offset, min(_STEP, end - offset))
+        except BlockingIOError:
+            return offset - begun, True
+        if sent == 0:
+            raise EOFError(f"the file ends {end - offset} bytes early, or more")
+        offset += sent
+    return offset - begun, False
 
 
 def is_cached(file: int, offset: int, count: int) -> bool:

@@ -12,7 +12,9 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from registry.app import THREADS
 from registry.server.protocol import Protocol
+from storage.threads import Threads
 
 SECONDS = 20
 
@@ -28,9 +30,18 @@ current = "asyncio"  # the one that `serving` takes; the fixture `each_loop` set
 @contextlib.contextmanager
 def serving(app: App, *, keep_alive: int = 5, http: type[Protocol] = Protocol) -> Iterator[tuple[str, int]]:
     """A uvicorn with our protocol in a thread of this process."""
+    threads = Threads()
+
+    class Served(http):  # type: ignore[misc, valid-type]
+        """With what our app's lifespan would bring."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            self.app_state[THREADS] = threads
+            super().connection_made(transport)
+
     config = uvicorn.Config(
         app,
-        http=http,
+        http=Served,
         lifespan="off",
         log_config=None,
         timeout_graceful_shutdown=2,
@@ -51,6 +62,7 @@ def serving(app: App, *, keep_alive: int = 5, http: type[Protocol] = Protocol) -
         server.should_exit = True
         thread.join(SECONDS)
         assert not thread.is_alive()
+        threads.close()
 
 
 def get(method: str = "GET", path: str = "/", *headers: str) -> bytes:
