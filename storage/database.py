@@ -7,7 +7,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, TypeVar
@@ -33,6 +33,7 @@ _BUSY = 5000  # milliseconds that the writer waits while another process recover
 class _Job:
     change: Callable[[Connection], Any]
     durable: bool
+    shown: bool
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[Any]"
     result: Any = None
@@ -134,7 +135,9 @@ class Database:
     async def write(
         self, change: Callable[[Connection], Result], *, durable: bool = True, even_if_degraded: bool = False
     ) -> Result:
-        """Make one change; committed on return. `durable=False`: a power cut may take it back.
+        """Make one change; committed on return.
+
+        `durable=False` is for bookkeeping: a power cut may take it back, and no answer shows it.
 
         `change` runs in the writer's thread, in a savepoint of its own: what it raises fails this call
         alone. Raises StoreFull, StoreDegraded, IndexFailed. `even_if_degraded` is for what makes the index
@@ -146,7 +149,7 @@ class Database:
             self._thread = threading.Thread(target=self._work, name="index-writer", daemon=True)
             self._thread.start()
         loop = asyncio.get_running_loop()
-        job = _Job(change, durable and self._durable, loop, loop.create_future())
+        job = _Job(change, durable and self._durable, durable, loop, loop.create_future())
         self._jobs.put(job)
         result: Result = await job.future
         return result
@@ -190,7 +193,8 @@ class Database:
         try:
             for job in batch:
                 self._apply(connection, job)
-            with self.generation.changing():
+            shown = any(job.shown for job in batch)
+            with self.generation.changing() if shown else nullcontext():
                 self._files.call("commit", self._path, lambda: connection.execute("COMMIT"))
         except BaseException:
             if connection.in_transaction:

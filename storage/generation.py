@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from storage.errors import StorageError
+from storage.errors import StorageError, StoreFull
 from storage.files import Files
 
 _SIZE = 8  # bytes: one unsigned number, which the kernel copies whole
@@ -24,7 +24,8 @@ class Generation:
         self._numbers: memoryview | None = None
         self._mapped: mmap.mmap | None = None
         if os.fstat(descriptor).st_size < _SIZE:
-            self._write(0)
+            with suppress(StoreFull):  # deletes have to work on a full disk
+                self._write(0)
         if shared:
             with suppress(OSError, ValueError):  # a file system without shared memory
                 self._mapped = mmap.mmap(descriptor, _SIZE, mmap.MAP_SHARED, mmap.PROT_READ)
@@ -41,8 +42,13 @@ class Generation:
     @contextmanager
     def changing(self) -> Iterator[None]:
         """Around a COMMIT, under the flock."""
-        number = int.from_bytes(os.pread(self._descriptor, _SIZE, 0), sys.byteorder) | 1
-        self._write(number)
+        found = os.pread(self._descriptor, _SIZE, 0)
+        number = int.from_bytes(found, sys.byteorder) | 1
+        try:
+            self._write(number)
+        except StoreFull:
+            if len(found) == _SIZE:  # a shorter file nobody can have mapped
+                raise
         yield
         with suppress(OSError, StorageError):  # it is committed: staying odd costs only time
             self._write(number + 1)

@@ -11,7 +11,8 @@ Result = TypeVar("Result")
 
 _THREADS = 16
 _READERS = 16
-_CORES = os.cpu_count() or 1
+_MOST = 8  # a container's share of the cores may be smaller than it looks
+_CORES = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _MOST)
 
 
 class Threads:

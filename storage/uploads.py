@@ -18,7 +18,7 @@ from storage.sources import Source
 from storage.threads import Threads
 
 _BUFFER = 2**20  # bytes that a thread takes of a body at once, and reads of a file
-_TURN = 4 * 2**20  # bytes after which a thread looks for other work
+_TURN = 4  # takes after which a thread looks for other work
 _FLOOR_BYTES, _FLOOR_SHARE = 2**30, 0.05  # uploads stop at 1 GiB or 5 % of free space, whichever is less
 
 
@@ -56,8 +56,11 @@ class UploadSession:
 
     def _move(self, body: Source, hasher: Hasher | None, start: int, length: int | None) -> None:
         """A turn of moving what is there of the body into the file."""
-        end, buffer = self.size + _TURN, self._store.buffer()
-        while self.size < end and (parts := body.take(buffer)):
+        buffer = self._store.buffer()
+        for _ in range(_TURN):
+            parts = body.take(buffer)
+            if not parts:
+                return
             brought = self.size - start + sum(map(len, parts))
             if length is not None and brought > length:
                 raise WrongLength(expected=length, actual=brought)

@@ -5,13 +5,13 @@ from contextlib import AsyncExitStack
 
 from starlette.responses import Response
 
+from registry.api.prompt import LARGEST
 from registry.api.ranges import Span, closing, content_range, multipart_length, parse_range, part_header
 from registry.api.sending import FileResponse, Part
 from registry.api.wire import IMMUTABLE, Call, Lasting, digest_headers
 from storage.digest import Digest
 
 _BYTES = "application/octet-stream"
-_SMALL = 64 * 2**10  # bytes of a blob that is kept in memory, as manifests are: configs, mostly
 
 
 async def read(call: Call) -> Response:
@@ -23,7 +23,7 @@ async def read(call: Call) -> Response:
         return Response(status_code=304, headers=headers)
     spans = parse_range(_range_header(call, digest), size)
     parts, status, more = _content(size, spans)
-    if spans is None and size <= _SMALL:
+    if spans is None and size <= LARGEST:  # kept in memory, as manifests are: configs, mostly
         raw = await repository.blob_bytes(digest)
         return Lasting(raw, headers=headers | more, content=(digest, size))
     async with AsyncExitStack() as stack:

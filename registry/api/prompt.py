@@ -22,8 +22,9 @@ from storage.contracts import Generation
 from storage.digest import Digest
 
 _LIMIT = 16 * 2**20  # bytes that are kept, with what an entry takes by itself
-_ENTRY = 2**10
-_LARGEST = 64 * 2**10
+_ENTRY = 2**9
+LARGEST = 64 * 2**10  # of a body
+_LONGEST = 2**10  # of a target
 # A request with any other field takes the long way.
 _MEANINGLESS = frozenset({b"host", b"user-agent", b"accept", b"accept-encoding", b"connection"})
 
@@ -34,9 +35,15 @@ FileSize = Callable[[Digest], int | None]
 @dataclass(frozen=True, slots=True)
 class _Kept:
     operation: Operation
+    target: bytes
     head: bytes  # all fields but those that differ each time
     body: bytes
     content: tuple[Digest, int] | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory."""
+        return _ENTRY + len(self.target) + len(self.head) + len(self.body)
 
 
 class Prompt:
@@ -72,6 +79,7 @@ class Prompt:
         kept = self._kept.get((method, target))
         if kept is None or not self._holds(kept) or not is_plain(headers):
             return None
+        self._kept.move_to_end((method, target))
         self._count += 1
         request_id = f"{self._ids}{self._count:016x}"
         if self._sink:
@@ -108,9 +116,9 @@ class Prompt:
         method, body = scope["method"].encode(), bytes(response.body)
         if method == b"HEAD":
             body = b""
-        elif len(body) > _LARGEST:
-            return
         target = access_log.target_of(scope)
+        if len(body) > LARGEST or len(target) > _LONGEST:
+            return
         if current != self._number:
             self._forget()
             self._number = current
@@ -118,11 +126,11 @@ class Prompt:
             return
         fields = [b"%b: %b\r\n" % field for field in (*response.raw_headers, *ALWAYS)]
         head = b"%bx-request-id: " % b"".join(fields)
-        self._kept[method, target] = _Kept(operation, head, body, response.content)
-        self._size += _ENTRY + len(body)
+        kept = self._kept[method, target] = _Kept(operation, target, head, body, response.content)
+        self._size += kept.size
         while self._size > self._limit:
             _, dropped = self._kept.popitem(last=False)
-            self._size -= _ENTRY + len(dropped.body)
+            self._size -= dropped.size
 
     def _forget(self) -> None:
         self._kept.clear()

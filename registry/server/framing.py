@@ -7,6 +7,8 @@ from typing import Protocol
 from registry.api.errors import BodyMalformed
 
 _LINE = 64  # bytes looked at for a line's end: chunk sizes have a few
+_SMALL = 2**10  # bytes of a chunk below which its framing costs more than its data
+_SIP = 64 * 2**10  # bytes of such chunks that are read in one go
 _LINES_BYTES = 64 * 2**10  # of trailers, or of one chunk's extensions
 # Nowhere laxer than the parser, which refuses white space around an extension and these two as trailers.
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -34,11 +36,15 @@ class Framing(Protocol):
     def rest(self) -> bytes:
         """What came behind its end."""
 
+    @property
+    def due(self) -> int:
+        """How many bytes are still to come at least."""
+
     def most(self, room: int) -> int:
         """How many of the bytes that come next may be received, of `room` that there is place for."""
 
     def parts(self, view: memoryview) -> Sequence[memoryview]:
-        """The body's bytes among those received, in order."""
+        """The body's bytes among those received, in order. It may move them within `view`."""
 
 
 class Length:
@@ -53,6 +59,10 @@ class Length:
     @property
     def ended(self) -> bool:
         return self._left == 0
+
+    @property
+    def due(self) -> int:
+        return self._left
 
     def most(self, room: int) -> int:
         return min(room, self._left)
@@ -72,27 +82,33 @@ class Chunked:
         self._line = b""  # of framing, as far as it has come
         self._lines_bytes = 0
         self._state = self._read_size
+        self._scattered = False  # the chunks are so small that reading them is dear
+
+    @property
+    def due(self) -> int:
+        return self._left or 1
 
     def most(self, room: int) -> int:
-        return room
+        return min(room, _SIP) if self._scattered else room
 
     def parts(self, view: memoryview) -> Sequence[memoryview]:
-        found: list[memoryview] = []
-        position, end = 0, len(view)
+        spans: list[tuple[int, int]] = []
+        position, end, chunks = 0, len(view), 0
         try:
             while position < end and not self.ended:
                 if self._left:
-                    found.append(view[position : position + self._left])
-                    position += len(found[-1])
-                    self._left -= len(found[-1])
+                    stop = min(position + self._left, end)
+                    _add(spans, view, position, stop)
+                    self._left -= stop - position
+                    position, chunks = stop, chunks + 1
                 else:
                     position = self._read_line(view, position)
         except BodyMalformed as fault:
             self.fault = fault
-            return found
         if self.ended:
             self.rest = bytes(view[position:])
-        return found
+        self._scattered = chunks * _SMALL > end
+        return [view[start:stop] for start, stop in spans]
 
     def _read_line(self, view: memoryview, position: int) -> int:
         """Read on in a line of framing; return the position behind it."""
@@ -138,6 +154,16 @@ class Chunked:
             self.ended = True
         elif not _TRAILER.fullmatch(line):
             raise BodyMalformed(f"{line[:40]!r} is no trailer field")
+
+
+def _add(spans: list[tuple[int, int]], view: memoryview, start: int, stop: int) -> None:
+    """Small pieces are moved behind the one before: a mebibyte of single bytes would be 175,000 views."""
+    if not spans or stop - start >= _SMALL:
+        spans.append((start, stop))
+        return
+    first, last = spans[-1]
+    view[last : last + stop - start] = view[start:stop]
+    spans[-1] = first, last + stop - start
 
 
 def framing_of(headers: Iterable[tuple[bytes, bytes]]) -> Framing | None:

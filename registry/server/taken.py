@@ -7,6 +7,7 @@ memory for each connection, where here each thread has one buffer (docs/decision
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -16,6 +17,7 @@ from registry.server.framing import Framing
 from registry.server.readiness import readable
 
 _SIP = 64 * 2**10  # bytes of a message
+ENOUGH = 128 * 2**10  # bytes that are worth a hop
 
 
 class TakenBody:
@@ -29,11 +31,12 @@ class TakenBody:
         self, held: bytes, descriptor: int, framing: Framing, *, leave: Callable[[], None], patience: float
     ) -> None:
         self.framing = framing
-        self._held = held
+        self._held = bytearray(held)
         self._socket = socket.socket(fileno=descriptor)
         self._socket.setblocking(False)
         self._leave, self._patience = leave, patience
         self._dry = not held  # nothing was left at the last look
+        self._late = False  # nor has enough come for as long as it may take
         self._gone = False
 
     async def ready(self) -> bool:
@@ -43,10 +46,12 @@ class TakenBody:
         if self.framing.fault:
             raise self.framing.fault
         if self._dry and not self._gone:
+            # A client that sends little at a time shall not cost a hop for each piece.
+            self._wake_at(min(self.framing.due, ENOUGH))
             try:
                 await readable(asyncio.get_running_loop(), self._socket.fileno(), self._patience)
             except TimeoutError:
-                self._gone = True
+                self._late = True
             self._dry = False
         if self._gone:
             self._leave()
@@ -55,26 +60,37 @@ class TakenBody:
 
     def take(self, buffer: bytearray) -> Sequence[memoryview]:
         if self._held:
-            held, self._held = self._held, b""
+            held, self._held = self._held, bytearray()
             return self.framing.parts(memoryview(held))
-        if self.framing.ended or self.framing.fault:
+        if self._is_over():
             return []
         view = memoryview(buffer)[: self.framing.most(len(buffer))]
         filled = 0
         while filled < len(view) and not (self._dry or self._gone):
             filled += self._receive(view[filled:])
-        return self.framing.parts(view[:filled])
+        parts = self.framing.parts(view[:filled])
+        if self._is_over():
+            self._wake_at(1)  # the option is the connection's, which may have other requests to come
+        return parts
+
+    def _is_over(self) -> bool:
+        return self.framing.ended or self.framing.fault is not None
 
     def _receive(self, view: memoryview) -> int:
         try:
             count = self._socket.recv_into(view)
         except BlockingIOError:
-            self._dry = True
+            self._dry, self._gone = True, self._late
             return 0
         except OSError:  # what is left of the connection says why, and nobody is there to hear it
             count = 0
-        self._gone = count == 0
+        self._gone, self._late = count == 0, False
         return count
+
+    def _wake_at(self, count: int) -> None:
+        """The loop is told once so many bytes are there, or the end is."""
+        with suppress(OSError):  # it is gone, which the next look at it tells
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
 
     async def message(self) -> dict[str, Any]:
         """The same as ASGI's receive: for who wants the rest of a body only to be rid of it."""

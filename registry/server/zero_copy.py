@@ -30,13 +30,14 @@ async def copy(
     end = offset + count
     try:
         while offset < end and wanted():
-            step = min(_STEP, end - offset)
-            if not is_cached(file, offset, step):
-                await threads.read(os.pread, file, step, offset)
-            if end - offset <= _SMALL:
-                sent, full = _send(target, file, offset, end)
+            stop = min(offset + _TURN, end)
+            if not is_cached(file, offset, stop - offset):
+                stop = min(offset + _STEP, end)
+                await threads.read(os.pread, file, stop - offset, offset)
+            if stop - offset <= _SMALL:
+                sent, full = _send(target, file, offset, stop)
             else:
-                sent, full = await threads.send(_send, target, file, offset, end)
+                sent, full = await threads.send(_send, target, file, offset, stop)
             offset += sent
             if full:
                 await writable(loop, target, _STALL)
@@ -51,7 +52,7 @@ async def copy(
 
 def _send(target: int, file: int, offset: int, end: int) -> tuple[int, bool]:
     """A turn of sending: how many bytes the socket took, and whether it takes no more for now."""
-    begun, end = offset, min(end, offset + _TURN)
+    begun = offset
     while offset < end:
         try:
             sent = os.sendfile(target, file, offset, min(_STEP, end - offset))

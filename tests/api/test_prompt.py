@@ -13,10 +13,13 @@ from registry.api.access_log import AccessLog
 from registry.api.gate import Gate
 from registry.api.prompt import Prompt
 from registry.errors import Denied
+from registry.names import Reference
 from registry.registry import Registry
+from registry.repository import Repository
 from storage.digest import Digest
+from storage.manifests import ManifestRow
 from storage.store import Store
-from tests.api.world import CONFIG, IMAGE, LAYER, REPOSITORY, digest, fill, push_image
+from tests.api.world import CONFIG, IMAGE, LAYER, REPOSITORY, begin, digest, fill, push_image
 from tests.inprocess import Answer, ask, connect_app, opened
 
 BASE = f"/v2/{REPOSITORY}"
@@ -155,9 +158,9 @@ async def changes_another_repository(place: Place) -> None:
         await push_image(client, "team/other", "latest", 2)
 
 
-async def changes_by_another_process(place: Place) -> None:
+async def changes_by_another_process(place: Place, tag: str = "latest") -> None:
     with opened(Path(place.store.layout.root).parent) as other:
-        await other.names.manifests.remove_tag(REPOSITORY, "latest", check=lambda *_: None)
+        await other.names.manifests.remove_tag(REPOSITORY, tag, check=lambda *_: None)
 
 
 async def loses_the_file(place: Place) -> None:
@@ -197,36 +200,57 @@ async def test_nothing_is_given_again_once_it_may_be_wrong(
     assert same is (happens is changes_another_repository)
 
 
-async def test_an_answer_from_before_a_change_is_not_kept(place: Place) -> None:
-    """The index changes between the look at it and the keeping."""
-    before = place.gate.prompt.generation
-    real = place.gate.prompt.keep
-    await moves_the_tag(place)
-    assert before != place.gate.prompt.generation
-    kept: list[str] = []
+@pytest.mark.parametrize("moment", ["before the look", "after the look"])
+async def test_an_answer_that_a_change_overtakes_is_not_kept(
+    place: Place, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index changes while the handler works: what it found may be old already."""
+    real = Repository.manifest_row
 
-    def keep(scope: object, operation: object, response: object, generation: int | None) -> None:
-        kept.append("asked")
-        real(scope, operation, response, before)  # type: ignore[arg-type]
+    async def slowly(self: Repository, reference: Reference) -> ManifestRow:
+        if moment == "before the look":
+            await changes_by_another_process(place, "all")
+        found = await real(self, reference)
+        if moment == "after the look":
+            await changes_by_another_process(place, "latest")
+        return found
 
-    place.gate.prompt.keep = keep  # type: ignore[method-assign]
-    await place.ask(TAG)
-    assert kept == ["asked"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Repository, "manifest_row", slowly)
+        assert (await place.ask(TAG)).body == IMAGE
     assert place.find(TAG) is None
+    assert (await place.ask(TAG)).status == (404 if moment == "after the look" else 200)
+
+
+async def test_bookkeeping_forgets_nothing(place: Place) -> None:
+    """No answer that is kept shows sessions: a push under way does not slow pulls down."""
+    await place.ask(TAG)
+    async with connect_app(place.gate) as client:
+        await begin(client, REPOSITORY, b"some bytes")
+    assert place.find(TAG) is not None
 
 
 async def test_memory_is_bounded(place: Place) -> None:
-    small = Prompt(
-        place.store.names.generation, place.store.blobs.size, policies=[], sink=None, limit=3 * 2**10
-    )
+    """By all that is kept: targets and heads too, and those longest not asked for go first."""
+    limit = 40 * 2**10
+    small = Prompt(place.store.names.generation, place.store.blobs.size, policies=[], sink=None, limit=limit)
     place.gate.prompt = small
-    targets = [f"{BASE}/tags/list?n={number}" for number in range(1, 6)]
+    targets = [f"/v2/?{number:0900}" for number in range(60)]
     for target in targets:
         await place.ask(target)
-    found = [place.find(target) is not None for target in targets]
-    assert found[0] is False
-    assert found[-1] is True
-    assert sum(found) == 2
+        assert place.find(targets[0]) is not None
+    found = [target for target in targets if place.find(target) is not None]
+    assert found[0] == targets[0]
+    assert found[1:] == targets[len(targets) - len(found) + 1 :]
+    each = sum(len(target) + len(place.find(target) or b"") for target in found)
+    assert limit / 2 < each < limit
+
+
+async def test_long_targets_are_not_kept(place: Place) -> None:
+    for length, kept in ((1000, True), (2000, False)):
+        target = "/v2/?".ljust(length, "a")
+        await place.ask(target)
+        assert (place.find(target) is not None) is kept
 
 
 async def test_large_bodies_are_not_kept(tmp_path: Path) -> None:

@@ -94,6 +94,21 @@ def test_without_room_for_the_number_nothing_is_committed(lock: int, monkeypatch
     assert not committed
 
 
+def test_a_disk_that_was_full_at_the_start_keeps_nobody_from_deleting(
+    lock: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without room for eight bytes nobody can have mapped them, so nobody keeps answers."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", lambda *_: _raise())
+        generation, committed = opened(lock), False
+        assert generation.current is None
+        with generation.changing():
+            committed = True
+        assert committed
+        assert generation.current is None
+    assert opened(lock).current is not None
+
+
 def test_what_is_committed_is_no_failure(lock: int, monkeypatch: pytest.MonkeyPatch) -> None:
     generation = opened(lock)
     with monkeypatch.context() as patch, generation.changing():
