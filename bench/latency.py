@@ -9,16 +9,22 @@ from bench.pulling import content_length, patient
 from bench.servers import Failed
 
 
+ANEW = "Cache-Control: no-cache"
+"""A field for which ours gives no answer again that it has given before: the index is asked each time."""
+
+
 class Asker:
     """Costs little itself, so that a slow answer shows: no HTTP library between the clock and the socket."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *fields: str) -> None:
+        """`fields`: lines of the head beside those that every request has."""
         self._sock = socket.create_connection(("127.0.0.1", port))
         patient(self._sock)
+        self._head = "\r\n".join(["Host: 127.0.0.1", f"Accept: {ACCEPT}", *fields, "", ""])
 
     def ask(self, method: str, target: str) -> tuple[float, bytes]:
         """(seconds, body) of a 200."""
-        request = f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {ACCEPT}\r\n\r\n".encode()
+        request = f"{method} {target} HTTP/1.1\r\n{self._head}".encode()
         begun = time.perf_counter()
         self._sock.sendall(request)
         head, _, body = self._receive_head().partition(b"\r\n\r\n")

@@ -14,7 +14,7 @@ from bench.accounting import machine
 from bench.contents import ARTIFACT, FEW, MANY, SMALL, SUBJECT, Sizes, held, repository, tag
 from bench.fill import add_options, make, sizes_of
 from bench.kinds import KINDS, PROJECT, find
-from bench.latency import Asker, milliseconds, quantile
+from bench.latency import ANEW, Asker, milliseconds, quantile
 from bench.payloads import digest_of
 from bench.report import aligned
 from bench.servers import Failed, started
@@ -121,7 +121,7 @@ def _nothing(body: bytes) -> bool:
 def measure(port: int, wanted: Sequence[Case], rounds: int) -> dict[str, list[float]]:
     """Seconds by case; each round asks every case once, so that all meet the same disturbances."""
     taken: dict[str, list[float]] = {case.name: [] for case in wanted}
-    with Asker(port) as asker:
+    with Asker(port, ANEW) as asker:
         for case in wanted:
             _, body = asker.ask(case.method, case.targets[0])
             if not case.expected(body):

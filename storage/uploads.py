@@ -17,8 +17,9 @@ from storage.layout import INSTALLING, Layout
 from storage.sources import Source
 from storage.threads import Threads
 
-_BUFFER = 2**20  # bytes that a thread takes of a body at once, and reads of a file
-_TURN = 4  # takes after which a thread looks for other work
+# Bytes that a thread takes of a body in a turn. A sender that is faster stands still while they are hashed and
+# written, instead of disturbing that: 512 MiB took 0.61 CPU seconds with 1 MiB, 0.46 with 4 MiB.
+_BUFFER = 2**22
 _FLOOR_BYTES, _FLOOR_SHARE = 2**30, 0.05  # uploads stop at 1 GiB or 5 % of free space, whichever is less
 
 
@@ -55,16 +56,12 @@ class UploadSession:
         return Digest(algorithm, hasher.hexdigest()) if hasher else None
 
     def _move(self, body: Source, hasher: Hasher | None, start: int, length: int | None) -> None:
-        """A turn of moving what is there of the body into the file."""
-        buffer = self._store.buffer()
-        for _ in range(_TURN):
-            parts = body.take(buffer)
-            if not parts:
-                return
-            brought = self.size - start + sum(map(len, parts))
-            if length is not None and brought > length:
-                raise WrongLength(expected=length, actual=brought)
-            self._write(parts, hasher)
+        """Move what is there of the body into the file."""
+        parts = body.take(self._store.buffer())
+        brought = self.size - start + sum(map(len, parts))
+        if length is not None and brought > length:
+            raise WrongLength(expected=length, actual=brought)
+        self._write(parts, hasher)
 
     def _write(self, parts: Sequence[Bytes], hasher: Hasher | None) -> None:
         self._store.require_room()
