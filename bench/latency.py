@@ -8,7 +8,6 @@ from bench.payloads import ACCEPT
 from bench.pulling import content_length, patient
 from bench.servers import Failed
 
-
 ANEW = "Cache-Control: no-cache"
 """A field for which ours gives no answer again that it has given before: the index is asked each time."""
 
