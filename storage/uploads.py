@@ -17,8 +17,8 @@ from storage.layout import INSTALLING, Layout
 from storage.sources import Source
 from storage.threads import Threads
 
-# Bytes that a thread takes of a body in a turn. A sender that is faster stands still while they are hashed and
-# written, instead of disturbing that: 512 MiB took 0.61 CPU seconds with 1 MiB, 0.46 with 4 MiB.
+# Bytes that a thread takes of a body in a turn. A sender that is faster stands still while they are hashed
+# and written, instead of disturbing that: 512 MiB took 0.61 CPU seconds with 1 MiB, 0.46 with 4 MiB.
 _BUFFER = 2**22
 _FLOOR_BYTES, _FLOOR_SHARE = 2**30, 0.05  # uploads stop at 1 GiB or 5 % of free space, whichever is less
 
