@@ -62,6 +62,62 @@ def test_a_port_that_is_taken(tmp_path: Path, workers: str) -> None:
         assert once(live.host, "GET", "/v2/").status == 200
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_of_two_that_start_together_one_has_the_port(tmp_path: Path, workers: str) -> None:
+    for turn in range(3):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = str(free.getsockname()[1])
+        flags = ["--port", port, "--workers", workers]
+        both = [
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "registry",
+                    "serve",
+                    "--root",
+                    str(tmp_path / f"{turn}{number}"),
+                    *flags,
+                ],
+                cwd=PROJECT,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for number in range(2)
+        ]
+        try:
+            deadline = time.monotonic() + 10
+            while all(process.poll() is None for process in both) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert sorted(process.poll() is None for process in both) == [False, True]
+            (refused,) = (process for process in both if process.poll() is not None)
+            (serves,) = (process for process in both if process is not refused)
+            (line,) = refused.communicate()[1].splitlines()
+            assert refused.returncode == 2
+            assert "in use" in line
+            assert port in line
+            for _ in range(10):  # who comes while it starts waits
+                assert once(f"127.0.0.1:{port}", "GET", "/v2/").status == 200
+            serves.terminate()
+            assert serves.wait(10) == 0
+        finally:
+            for process in both:
+                process.kill()
+                process.communicate()
+
+
+def test_two_workers_on_ipv6(tmp_path: Path) -> None:
+    with running(tmp_path / "root", "--host", "::1", "--workers", "2") as live:
+        port = int(live.host.rpartition(":")[2])
+        for _ in range(20):
+            with socket.create_connection(("::1", port), timeout=5) as client:
+                client.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+        other = ["--root", str(tmp_path / "other"), "--host", "::1", "--port", str(port), "--workers", "2"]
+        require_refusal(attempt(*other), "::1", str(port), "in use", "choose another")
+
+
 def test_a_port_is_free_again_at_once(tmp_path: Path) -> None:
     """Connections of the server before are still in TIME_WAIT."""
     with running(tmp_path / "root") as live:
