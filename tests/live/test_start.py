@@ -88,7 +88,9 @@ def test_of_two_that_start_together_one_has_the_port(tmp_path: Path, workers: st
         with begun(tmp_path, names[0], *flags) as first, begun(tmp_path, names[1], *flags) as second:
             both = dict(zip(names, (first, second), strict=True))
             await_end(*both.values())
-            (refused,) = (name for name, process in both.items() if process.poll() is not None)
+            ended = [name for name, process in both.items() if process.poll() is not None]
+            assert len(ended) == 1, [(tmp_path / f"{name}.log").read_text() for name in names]
+            (refused,) = ended
             assert both[refused].returncode == 2
             (line,) = (tmp_path / f"{refused}.log").read_text().splitlines()
             assert "in use" in line
