@@ -4,13 +4,15 @@
 - What comes before a body is bounded in size and time: uvicorn bounds neither.
 - It offers the ASGI extension `http.response.zerocopysend` (file, offset, count, more_body).
 - It offers the extension `oci_registry.request.take`: an upload's body, past the parser (taken.py).
-- A body may run further ahead of its reader, so that uploads are read in larger pieces.
+- It answers by itself, without a task and an ASGI call, what the app has at hand (registry/api/prompt.py).
+- A body that passes the parser, as under TLS, may run further ahead of its reader.
 
-`pinned` names what this relies on; tests/server/test_protocol.py holds that the installed uvicorn has it.
+What this relies on is listed in tests/server/test_protocol.py, which holds that the installed uvicorn has it.
 """
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -19,7 +21,9 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from registry.api.body import TAKE_BODY
 from registry.api.prompt import Prompt
+from registry.api.sending import ZERO_COPY
 from registry.app import PROMPT, THREADS
 from registry.server.corked import Corked
 from registry.server.framing import framing_of
@@ -27,15 +31,15 @@ from registry.server.taken import TakenBody
 from registry.server.zero_copy import copy
 from storage.threads import Threads
 
-ZERO_COPY = "http.response.zerocopysend"
-TAKE_BODY = "oci_registry.request.take"
+logger = logging.getLogger("registry")
 
-READ_AHEAD = 2**18  # bytes of a body that may wait for its reader; uvicorn's 64 KiB pauses at every read
+READ_AHEAD = 2**18  # bytes of a body that is not taken which may wait for its reader; uvicorn has 64 KiB
 TLS_WAITING = 2**17  # bytes for a slow client under TLS: uvloop's 512 KiB were no faster
 TLS_FAREWELL = 3.0  # seconds for a client to take the rest and answer a close; uvloop waits for 30
 HEAD_BYTES = 64 * 2**10  # of request line and fields: podman asks for 1,024 ranges in one field
 HEAD_FIELDS = 100
 HEAD_SECONDS = 10.0  # for a whole head, and for the first byte of a new connection
+PIPELINED = 64  # requests of one piece behind a body that may wait for the answer before them
 STALL_SECONDS = 60.0  # in which a body must bring something, and a client take something of an answer
 
 _FIELDS = (
@@ -75,6 +79,7 @@ class Protocol(HttpToolsProtocol):
     _end_of_last = b""  # the last bytes of a head that is not yet complete
     _held: bytearray | None = None  # what came behind a head whose body nobody has asked for yet
     _taken: TakenBody | None = None  # a body that does not pass the parser
+    _behind = b""  # what came behind a request that waits for another's answer
 
     # -- the head ------------------------------------------------------------------------------------
 
@@ -91,6 +96,11 @@ class Protocol(HttpToolsProtocol):
             if self._held is not None:
                 self._held += data
                 self._bound(self._held)
+                return
+            if self.pipeline:
+                # A request that waits takes a hundred times its bytes: one does, the rest stays as it came.
+                self._behind += data
+                self._bound(self._behind)
                 return
             piece, data = self._split(data)
             self._parse(piece)
@@ -158,6 +168,8 @@ class Protocol(HttpToolsProtocol):
         self._stop_head_timer()
         self._require_bounds(size)
         self._require_one_meaning()
+        if len(self.pipeline) >= PIPELINED:
+            raise Refused  # the parser was given them with a body's end, and does not stop there
         if self._answer_promptly():
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -179,14 +191,22 @@ class Protocol(HttpToolsProtocol):
         waits = self._running is not None and not self._running.response_complete
         if self._prompt is None or waits or self.flow.write_paused or not self.parser.should_keep_alive():
             return False
-        answer = self._prompt.find(self.parser.get_method(), self.url, self.headers, self.client)
+        if self.parser.get_http_version() != "1.1":  # the long way keeps no connection of an older client
+            return False
+        try:
+            answer = self._prompt.find(self.parser.get_method(), self.url, self.headers, self.client)
+        except Exception:  # to the parser it would be the request's fault
+            logger.exception("an answer could not be given again")
+            return False
         if answer is None:
             return False
-        fields = [b"%b: %b\r\n" % field for field in self.server_state.default_headers]
-        self._corked.write(b"".join((STATUS_LINE[200], *fields, answer)))
+        self._corked.write(b"".join((STATUS_LINE[200], *self._default_fields(), answer)))
         self._prompted = True
         self.server_state.total_requests += 1
         return True
+
+    def _default_fields(self) -> list[bytes]:
+        return [b"%b: %b\r\n" % field for field in self.server_state.default_headers]
 
     def _require_bounds(self, size: int) -> None:
         if size > HEAD_BYTES or len(self.headers) > HEAD_FIELDS:
@@ -246,9 +266,8 @@ class Protocol(HttpToolsProtocol):
             status, message = self._refusal
             error = {"code": "UNSUPPORTED", "message": message or msg, "detail": {}}
             body = json.dumps({"errors": [error]}).encode()
-            fields = [b"%b: %b\r\n" % field for field in self.server_state.default_headers]
-            length = b"content-length: %d\r\n\r\n" % len(body)
-            self.transport.write(b"".join([STATUS_LINE[status], *fields, _FIELDS, length, body]))
+            fields = [*self._default_fields(), _FIELDS, b"content-length: %d\r\n\r\n" % len(body)]
+            self.transport.write(b"".join([STATUS_LINE[status], *fields, body]))
         self.transport.close()
 
     # -- the body and the answer -----------------------------------------------------------------------
@@ -261,7 +280,7 @@ class Protocol(HttpToolsProtocol):
         self._bound(self.cycle.body)
         self.cycle.message_event.set()
 
-    def _bound(self, waiting: bytearray) -> None:
+    def _bound(self, waiting: bytes | bytearray) -> None:
         if len(waiting) > READ_AHEAD:
             self.flow.pause_reading()
 
@@ -274,14 +293,21 @@ class Protocol(HttpToolsProtocol):
         framing = framing_of(self.headers)
         if framing is None or framing.most(READ_AHEAD) <= len(self._held):
             return None
+        # First what may fail, as for want of descriptors: the body can still be read then.
+        descriptor = os.dup(self.transport.get_extra_info("socket").fileno())
+        try:
+            taken = TakenBody(
+                bytes(self._held), descriptor, framing, leave=self._abort, patience=STALL_SECONDS
+            )
+        except BaseException:
+            os.close(descriptor)
+            raise
         self.flow.pause_reading()
         if cycle.waiting_for_100_continue:
             cycle.waiting_for_100_continue = False
             cycle.transport.write(_CONTINUE)
-        held, self._held = bytes(self._held), None
-        descriptor = os.dup(self.transport.get_extra_info("socket").fileno())
-        self._taken = TakenBody(held, descriptor, framing, leave=self._abort, patience=STALL_SECONDS)
-        return self._taken
+        self._held, self._taken = None, taken
+        return taken
 
     def _release(self) -> None:
         """Let the parser have what was held."""
@@ -306,6 +332,9 @@ class Protocol(HttpToolsProtocol):
             return
         if self._taken:
             self._give_back(self._taken)
+        elif self._behind:  # the one that waited is being answered now, and nothing of this can be yet
+            behind, self._behind = self._behind, b""
+            self.data_received(behind)
         elif self.cycle.response_complete:
             self._release()
         elif self._held is not None:  # of the next one, which has not asked for it; uvicorn resumes for it
@@ -442,6 +471,7 @@ class Protocol(HttpToolsProtocol):
         self._disconnect()
 
     def shutdown(self) -> None:
+        self._corked.flush()  # uvicorn closes the transport, not what waits before it
         super().shutdown()
         if self.scheme == "https" and self.transport.is_closing():
             # A client that only keeps its connection does not look at it, and would hold up the stop.
@@ -453,28 +483,3 @@ class Protocol(HttpToolsProtocol):
             self._running.disconnected = True
             self._running.message_event.set()
             self.flow.resume_writing()
-
-
-def pinned() -> list[str]:
-    """What this module uses of uvicorn and this uvicorn lacks; empty means that it can be used."""
-    used: dict[type, tuple[str, ...]] = {
-        HttpToolsProtocol: (
-            *("connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing"),
-            *("on_message_begin", "on_header", "on_headers_complete", "on_body", "on_message_complete"),
-            *("_start_asgi_task", "send_400_response", "on_response_complete", "shutdown"),
-            "timeout_keep_alive_handler",
-        ),
-        RequestResponseCycle: ("send", "receive", "run_asgi"),
-    }
-    missing = [
-        f"{owner.__name__}.{name}"
-        for owner, names in used.items()
-        for name in names
-        if not hasattr(owner, name)
-    ]
-    assigned = RequestResponseCycle.__init__.__code__.co_names
-    attributes = (
-        *("body", "disconnected", "expected_content_length", "flow", "keep_alive", "message_event"),
-        *("more_body", "response_complete", "response_started", "waiting_for_100_continue"),
-    )
-    return missing + [f"RequestResponseCycle().{name}" for name in attributes if name not in assigned]

@@ -1,4 +1,4 @@
-"""uvicorn: one listening socket, one or many workers, a stop that lets requests end."""
+"""uvicorn: one or many workers, a listening socket for each, a stop that lets requests end."""
 
 import logging
 import resource
@@ -98,7 +98,7 @@ def _raise_descriptor_limit() -> None:
 
 
 def _work(settings: Settings) -> Router:
-    """A worker's app: called in the worker, which shares nothing but the socket and the root."""
+    """A worker's app: called in the worker, which shares nothing with the others but the root."""
     follow_supervisor()
     _configure_logging()
     try:
@@ -114,15 +114,18 @@ def _listen(host: str, port: int, workers: int) -> list[socket.socket]:
     On one socket for all, the worker that looks first takes all that wait, and keeps them: of 16 connections
     made one after the other all were one worker's (measured). Outside Linux the option means something else.
     """
-    first = _bind(host, port)
+    first = _open_listener(host, port)
     if workers == 1 or sys.platform != "linux":
         return [first]
+    # The option lets any number listen, two servers' too. So the first listens without it, which only one
+    # can, and has it afterwards: of another server the first is still refused, however close it comes.
+    first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     port = first.getsockname()[1]
-    first.close()  # without the option it has shown that the port is free
-    return [_bind(host, port, shared=True) for _ in range(workers)]
+    return [first, *(_open_listener(host, port, shared=True) for _ in range(workers - 1))]
 
 
-def _bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+def _open_listener(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Listens already, for only that takes the port; who comes before a worker accepts waits."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -130,6 +133,7 @@ def _bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise ConfigError(

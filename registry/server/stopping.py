@@ -7,12 +7,13 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Process
 
 _POLL = 0.1  # seconds between two looks at what is ending
 _STOPS = {signal.SIGTERM, signal.SIGINT}
@@ -53,20 +54,27 @@ class Supervisor(Multiprocess):
 
     The workers themselves take one SIGTERM and one SIGINT as a single wish to stop: systemd and a terminal
     signal them too, beside their supervisor. Each has a listener of its own, which its replacement takes
-    over, with the connections that wait there.
+    over, with the connections that wait there. (Where there is but one for all, all have that.)
     """
 
     def __init__(self, config: uvicorn.Config, listeners: Sequence[socket.socket]) -> None:
         self._listeners = listeners
+        self._held: dict[Process, socket.socket] = {}
+        self._given = listeners[0]  # to the worker made last, which is not yet among `processes`
+        self._retiring: Iterator[Process] = iter(())  # in a restart, those whose replacements are to come
         super().__init__(config, [])
 
     @property
     def sockets(self) -> list[socket.socket]:
-        """Of the worker that uvicorn is about to make: the first whose place is not taken."""
-        taken = [process.process.is_alive() for process in self.processes]
-        place = taken.index(False) if False in taken else len(taken)
-        # Beyond the last: a restart, which makes the new worker beside the one that it replaces.
-        return [self._listeners[place]] if place < len(self._listeners) else list(self._listeners)
+        """Of the worker that uvicorn is about to make: its predecessor's, or one that no live worker has."""
+        self._held = {process: self._held.get(process, self._given) for process in self.processes}
+        if retiring := next(self._retiring, None):
+            self._given = self._held[retiring]
+        else:
+            held = [has for process, has in self._held.items() if process.process.is_alive()]
+            free = (listener for listener in self._listeners if listener not in held)
+            self._given = next(free, self._listeners[0])
+        return [self._given]
 
     @sockets.setter
     def sockets(self, _: list[socket.socket]) -> None:
@@ -76,6 +84,17 @@ class Supervisor(Multiprocess):
     def failed(self) -> bool:
         """Whether it ended because a worker could not start."""
         return any(process.exitcode == STARTUP_FAILURE for process in self.processes)
+
+    def restart_all(self) -> None:
+        self._retiring = iter(tuple(self.processes))  # uvicorn goes through them in this order
+        super().restart_all()
+        self._retiring = iter(())  # it may have given up
+
+    def handle_ttin(self) -> None:
+        """Nothing: there are as many workers as listeners."""
+
+    def handle_ttou(self) -> None:
+        """Nothing: a listener that stays without a worker would still be given connections."""
 
     def terminate_all(self) -> None:
         for listener in self._listeners:

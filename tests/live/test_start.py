@@ -1,5 +1,6 @@
 """Starting: how fast, what is said when it cannot be, and what is left behind."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -7,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,77 @@ def test_a_port_that_is_taken(tmp_path: Path, workers: str) -> None:
         other = ["--root", str(tmp_path / "other"), "--port", port, "--workers", workers]
         require_refusal(attempt(*other), "127.0.0.1", port, "in use", "choose another")
         assert once(live.host, "GET", "/v2/").status == 200
+
+
+@contextlib.contextmanager
+def begun(folder: Path, name: str, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A server on a root of its own, from the moment of its start; its standard error is in `name`.log."""
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "registry", "serve", "--root", str(folder / name), *flags],
+            cwd=PROJECT,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_of_two_that_start_together_one_has_the_port(tmp_path: Path, workers: str) -> None:
+    for turn in range(3):
+        flags = ["--port", str(free_port("127.0.0.1")), "--workers", workers]
+        names = [f"{turn}a", f"{turn}b"]
+        with begun(tmp_path, names[0], *flags) as first, begun(tmp_path, names[1], *flags) as second:
+            both = dict(zip(names, (first, second), strict=True))
+            await_end(*both.values())
+            ended = [name for name, process in both.items() if process.poll() is not None]
+            assert len(ended) == 1, [(tmp_path / f"{name}.log").read_text() for name in names]
+            (refused,) = ended
+            assert both[refused].returncode == 2
+            (line,) = (tmp_path / f"{refused}.log").read_text().splitlines()
+            assert "in use" in line
+            assert flags[1] in line
+            for _ in range(10):  # who comes while it starts waits
+                assert once(f"127.0.0.1:{flags[1]}", "GET", "/v2/").status == 200
+
+
+def await_end(*processes: subprocess.Popen[bytes]) -> None:
+    """Until one has ended, and a moment for the others."""
+    deadline = time.monotonic() + 10
+    while all(process.poll() is None for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.5)
+
+
+def free_port(host: str) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_two_workers_on_ipv6(tmp_path: Path) -> None:
+    flags = ["--host", "::1", "--port", str(port := free_port("::1")), "--workers", "2"]
+    with begun(tmp_path, "root", *flags) as process:
+        answered = 0
+        deadline = time.monotonic() + 10
+        while answered < 20 and time.monotonic() < deadline:
+            try:
+                client = socket.create_connection(("::1", port), timeout=10)
+            except ConnectionRefusedError:
+                time.sleep(0.05)
+                continue
+            with client:
+                client.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+            answered += 1
+        assert answered == 20
+        other = ["--root", str(tmp_path / "other"), *flags]
+        require_refusal(attempt(*other), "::1", str(port), "in use", "choose another")
+        assert process.poll() is None
 
 
 def test_a_port_is_free_again_at_once(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from storage.digest import Digest
 from tests.builders import blob
 from tests.live.servers import Live, running
 from tests.live.stories import append, begin, finish, offset, pull_blob, push_blob
-from tests.live.wire import Closed, Wire, wire
+from tests.live.wire import Closed, Wire, once, wire
 
 MIB = 2**20
 DATA = blob(12 * MIB, 1)
@@ -171,3 +171,47 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
             with live.only(worker):
                 assert offset(live.host, session) == PART
         assert finish(live.host, session, DATA, DATA[PART:]).status == 201
+
+
+def require_answers(host: str) -> None:
+    """Of so many new connections some would come to a listener that nobody serves."""
+    for _ in range(40):
+        assert once(host, "GET", "/v2/").status == 200
+
+
+def await_replacement(live: Live, old: tuple[int, ...]) -> None:
+    deadline = time.monotonic() + 15
+    while len(set(live.workers()) - set(old)) < len(old) or set(live.workers()) & set(old):
+        assert time.monotonic() < deadline, "the workers were not replaced"
+        time.sleep(0.05)
+
+
+def test_workers_that_die_together_are_replaced(tmp_path: Path) -> None:
+    with running(tmp_path / "root", "--workers", "2") as live:
+        old = live.workers()
+        for worker in old:
+            os.kill(worker, signal.SIGKILL)
+        await_replacement(live, old)
+        require_answers(live.host)
+
+
+def test_sighup_replaces_the_workers(tmp_path: Path) -> None:
+    with running(tmp_path / "root", "--workers", "2") as live:
+        for _ in range(2):
+            old = live.workers()
+            live.signal(signal.SIGHUP)
+            await_replacement(live, old)
+            require_answers(live.host)
+            for worker in live.workers():
+                with live.only(worker):
+                    assert once(live.host, "GET", "/v2/").status == 200
+
+
+def test_the_number_of_workers_stands(tmp_path: Path) -> None:
+    with running(tmp_path / "root", "--workers", "2") as live:
+        workers = live.workers()
+        for number in (signal.SIGTTOU, signal.SIGTTIN, signal.SIGTTOU):
+            live.signal(number)
+            time.sleep(1)  # the supervisor looks twice a second
+            assert live.workers() == workers
+            require_answers(live.host)

@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from registry.app import THREADS
+from registry.app import PROMPT, THREADS
 from registry.server.protocol import Protocol
 from storage.threads import Threads
 
@@ -28,8 +28,10 @@ current = "asyncio"  # the one that `serving` takes; the fixture `each_loop` set
 
 
 @contextlib.contextmanager
-def serving(app: App, *, keep_alive: int = 5, http: type[Protocol] = Protocol) -> Iterator[tuple[str, int]]:
-    """A uvicorn with our protocol in a thread of this process."""
+def serving(
+    app: App, *, keep_alive: int = 5, http: type[Protocol] = Protocol, prompt: object = None
+) -> Iterator[tuple[str, int]]:
+    """A uvicorn with our protocol in a thread of this process. `prompt` has a `find` as api.prompt.Prompt."""
     threads = Threads()
 
     class Served(http):  # type: ignore[misc, valid-type]
@@ -37,6 +39,7 @@ def serving(app: App, *, keep_alive: int = 5, http: type[Protocol] = Protocol) -
 
         def connection_made(self, transport: asyncio.Transport) -> None:
             self.app_state[THREADS] = threads
+            self.app_state[PROMPT] = prompt
             super().connection_made(transport)
 
     config = uvicorn.Config(

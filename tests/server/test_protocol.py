@@ -9,11 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httptools
 import pytest
-from uvicorn.protocols.http import httptools_impl
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
+from registry.api.sending import ZERO_COPY
 from registry.server import protocol, zero_copy
-from registry.server.protocol import ZERO_COPY, pinned
 from registry.server.zero_copy import is_cached
 from tests.server.serving import (
     App,
@@ -67,13 +70,42 @@ def sender(path: Path, *parts: bytes | tuple[int, int], length: int | None = Non
     return app
 
 
-def test_this_uvicorn_has_what_the_protocol_relies_on() -> None:
-    assert pinned() == []
+# What registry/server/protocol.py relies on: of each class its methods, and what its instances are given.
+PINNED: dict[type, tuple[str, ...]] = {
+    HttpToolsProtocol: (
+        *("connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing"),
+        *("on_message_begin", "on_url", "on_header", "on_headers_complete", "on_body", "on_message_complete"),
+        *("_start_asgi_task", "send_400_response", "on_response_complete", "shutdown"),
+        *("timeout_keep_alive_handler", "timeout_keep_alive_task", "timeout_keep_alive"),
+        *("app_state", "client", "cycle", "expect_100_continue", "flow", "headers", "loop", "parser"),
+        *("pipeline", "scheme", "server_state", "transport"),
+    ),
+    RequestResponseCycle: (
+        *("send", "receive", "run_asgi", "body", "disconnected", "expected_content_length", "flow"),
+        *("keep_alive", "message_event", "more_body", "response_complete", "response_started", "scope"),
+        *("transport", "waiting_for_100_continue"),
+    ),
+    FlowControl: (
+        *("drain", "pause_reading", "pause_writing", "resume_reading", "resume_writing"),
+        *("read_paused", "write_paused"),
+    ),
+    ServerState: ("connections", "default_headers", "tasks", "total_requests"),
+    httptools.HttpRequestParser: (
+        *("feed_data", "get_http_version", "get_method", "set_dangerous_leniencies", "should_keep_alive"),
+        "should_upgrade",
+    ),
+}
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(httptools_impl.HttpToolsProtocol, "_start_asgi_task")
-    assert pinned() == ["HttpToolsProtocol._start_asgi_task"]
+@pytest.mark.parametrize("owner", PINNED, ids=lambda owner: owner.__name__)
+def test_what_the_protocol_relies_on_is_there(owner: type) -> None:
+    assigned = getattr(vars(owner).get("__init__"), "__code__", None)
+    has = {*dir(owner), *(assigned.co_names if assigned else ())}
+    assert set(PINNED[owner]) <= has
+
+
+def test_status_lines_are_whole() -> None:
+    assert STATUS_LINE[200] == b"HTTP/1.1 200 OK\r\n"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 import queue
@@ -577,3 +578,32 @@ def test_nothing_is_taken_from_a_connection_that_is_gone() -> None:
     with serving(app, http=Kept) as address, connected(address) as client:
         client.sendall(head(LENGTH, MIB) + b"abc")
         assert told.get(timeout=SECONDS) == (None, "http.disconnect")
+
+
+@pytest.mark.usefixtures("each_loop")
+@pytest.mark.parametrize("failing", ["dup", "TakenBody"])
+def test_a_body_that_cannot_be_taken_can_be_read(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there are no descriptors left: what came with the head is not lost."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        before = open_descriptors()
+        with monkeypatch.context() as patch:
+            patch.setattr(os if failing == "dup" else protocol, failing, fail)
+            with pytest.raises(OSError, match="too many"):
+                scope["extensions"][TAKE_BODY]["take"]()
+        assert open_descriptors() == before
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message["body"]
+            if not message["more_body"]:
+                break
+        told.put(digest_of(body))
+
+    with serving(app) as address, connected(address) as client:
+        client.sendall(head(LENGTH, MIB) + CONTENT[:MIB])
+        assert told.get(timeout=SECONDS) == digest_of(CONTENT[:MIB])
