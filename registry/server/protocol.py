@@ -28,10 +28,11 @@ from registry.app import PROMPT, THREADS
 from registry.server.corked import Corked
 from registry.server.framing import framing_of
 from registry.server.taken import TakenBody
-from registry.server.zero_copy import copy
-from storage.threads import Threads
+from registry.server.zero_copy import Copier
 
 logger = logging.getLogger("registry")
+
+COPIER = "copier"  # in the app's state, beside what the lifespan has put there: one for all connections
 
 READ_AHEAD = 2**18  # bytes of a body that is not taken which may wait for its reader; uvicorn has 64 KiB
 TLS_WAITING = 2**17  # bytes for a slow client under TLS: uvloop's 512 KiB were no faster
@@ -69,7 +70,7 @@ class Protocol(HttpToolsProtocol):
     _begun = False  # a head has begun, and is not complete
     _prompted = False  # the request that is being read has its answer
     _prompt: Prompt | None = None
-    _threads: Threads | None = None
+    _copier: Copier | None = None
     _between = 0  # bytes since the body last brought something: chunk extensions, trailers
     _deaf = False  # a fault was found behind a complete request: its answer comes, and nothing more
     _head_timer: asyncio.TimerHandle | None = None
@@ -86,7 +87,9 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._corked = Corked(transport, self.loop)
-        self._prompt, self._threads = self.app_state.get(PROMPT), self.app_state.get(THREADS)
+        self._prompt = self.app_state.get(PROMPT)
+        if (threads := self.app_state.get(THREADS)) is not None:
+            self._copier = self.app_state.setdefault(COPIER, Copier(threads))
         if self.scheme == "https":
             transport.set_write_buffer_limits(high=TLS_WAITING)
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
@@ -379,7 +382,7 @@ class Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         # Under TLS the bytes have to pass through the transport.
-        sends = self.scheme == "http" and self._threads is not None
+        sends = self.scheme == "http" and self._copier is not None
         cycle.scope["extensions"] = {ZERO_COPY: {}} if sends else {}
         cycle.transport = cast("asyncio.Transport", self._corked)
         super()._start_asgi_task(cycle, partial(self._run, cycle, app))
@@ -426,8 +429,8 @@ class Protocol(HttpToolsProtocol):
         def wanted() -> bool:
             return not cycle.disconnected
 
-        threads = self._threads
-        if threads is None or not wanted():
+        copier = self._copier
+        if copier is None or not wanted():
             return
         count: int = message["count"]
         if count > cycle.expected_content_length:
@@ -437,9 +440,7 @@ class Protocol(HttpToolsProtocol):
             return
         target = os.dup(self.transport.get_extra_info("socket").fileno())
         try:
-            sent = await copy(
-                target, message["file"], message["offset"], count, wanted=wanted, threads=threads
-            )
+            sent = await copier.copy(target, message["file"], message["offset"], count, wanted=wanted)
         finally:
             os.close(target)
         if not sent:
