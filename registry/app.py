@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from registry.access import Policy
-from registry.api.access_log import AccessLog, Sink
+from registry.api.access_log import AccessLog, Lines
 from registry.api.gate import Gate
 from registry.api.health import health_routes
 from registry.config import Settings
@@ -37,7 +37,7 @@ def policies(settings: Settings) -> list[Policy]:
     return [*pull_only, *undeletable]
 
 
-def build(store: Store, settings: Settings, *, lines: Sink | None = None) -> Router:
+def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Router:
     """The whole service over an open store; the caller closes the store. `lines` takes the access log."""
     registry = Registry(store.names, store.blobs, store.uploads, sparse=settings.sparse)
     log = AccessLog(write=settings.access_log, sink=lines) if lines else AccessLog(write=settings.access_log)
@@ -52,6 +52,8 @@ def build(store: Store, settings: Settings, *, lines: Sink | None = None) -> Rou
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+            if lines:
+                lines.write()
 
     # A bare Router: the gate answers every error, so Starlette's layers for that would only cost.
     return Router(
@@ -59,7 +61,7 @@ def build(store: Store, settings: Settings, *, lines: Sink | None = None) -> Rou
     )
 
 
-def create_app(settings: Settings, *, lines: Sink | None = None) -> Router:
+def create_app(settings: Settings, *, lines: Lines | None = None) -> Router:
     """A worker's app, which opens its store for itself and closes it with the process."""
     return build(open_settings(settings), settings, lines=lines)
 

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TextIO
 
 from starlette.types import Message, Scope, Send
 
+_TOGETHER = 0.01  # seconds
 _LONGEST = 1000  # characters of an error in its line: one may name thousands of digests
 
 logger = logging.getLogger("registry.access")
@@ -50,44 +52,39 @@ class Entry:
         if self._sink is None:
             return
         scope = self._scope
-        line = render(
-            request_id=self._id,
-            remote=remote(scope.get("client")),
-            method=scope["method"],
-            target=target_of(scope),
-            status=self._status,
-            sent=self._sent,
-            seconds=time.monotonic() - self._begun,
-            agent=agent(scope["headers"]),
-            error=self._error,
-        )
-        self._sink(line)
+        what = describe(scope["method"], target_of(scope), self._status, self._sent)
+        seconds = time.monotonic() - self._begun
+        agent = agent_of(scope["headers"])
+        self._sink(render(self._id, remote_of(scope.get("client")), what, seconds, agent, self._error))
+
+
+def describe(method: str, target: bytes, status: int, sent: int) -> str:
+    """The part of a line that is the same whenever the same is answered."""
+    return (
+        f'"method": {quoted(method)}, "target": {quoted(target.decode("latin-1"))}, '
+        f'"status": {status}, "bytes": {sent}'
+    )
 
 
 def render(
-    *,
-    request_id: str,
-    remote: str,
-    method: str,
-    target: bytes,
-    status: int,
-    sent: int,
-    seconds: float,
-    agent: bytes,
-    error: Mapping[str, str],
+    request_id: str, remote: str, what: str, seconds: float, agent: bytes, error: Mapping[str, str]
 ) -> str:
     """The line, put together by hand: json.dumps of as much takes three times as long."""
-    more = "".join(f", {quoted(name)}: {quoted(text)}" for name, text in error.items())
+    more = "".join([f", {quoted(name)}: {quoted(text)}" for name, text in error.items()]) if error else ""
     return (
-        f'{{"time": "{_now()}", "id": "{request_id}", "remote": {quoted(remote)}, '
-        f'"method": {quoted(method)}, "target": {quoted(target.decode("latin-1"))}, '
-        f'"status": {status}, "bytes": {sent}, '
+        f'{{"time": "{_now()}", "id": "{request_id}", "remote": {quoted(remote)}, {what}, '
         f'"seconds": {seconds:.6f}, "agent": {quoted(agent.decode("latin-1"))}{more}}}'
     )
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return _at(int(time.time() * 1000))
+
+
+@lru_cache(maxsize=1)
+def _at(milliseconds: int) -> str:
+    """Of many requests in one millisecond, only one asks for this."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def target_of(scope: Scope) -> bytes:
@@ -97,28 +94,41 @@ def target_of(scope: Scope) -> bytes:
     return b"%b?%b" % (path, query) if query else path
 
 
-def remote(client: Sequence[str | int] | None) -> str:
+def remote_of(client: Sequence[str | int] | None) -> str:
     return str(client[0]) if client else ""
 
 
-def agent(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return next((value for name, value in headers if name == b"user-agent"), b"")
+def agent_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    for name, value in headers:
+        if name == b"user-agent":
+            return value
+    return b""
 
 
 class Lines:
-    """Writes the lines of one turn of the event loop at once: a system call for many requests."""
+    """Writes many lines at once: those of a turn of the event loop, or of some milliseconds if many come."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._waiting: list[str] = []
+        self._written = 0.0
 
     def __call__(self, line: str) -> None:
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._write)
+            loop = asyncio.get_running_loop()
+            if loop.time() - self._written > _TOGETHER:
+                loop.call_soon(self.write)
+            else:
+                loop.call_later(_TOGETHER, self.write)
         self._waiting.append(line)
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """What waits, now."""
         lines, self._waiting = self._waiting, []
+        if not lines:
+            return
+        with suppress(RuntimeError):  # no loop runs any more
+            self._written = asyncio.get_running_loop().time()
         with suppress(OSError):  # nobody reads them: that is no reason to stop serving
             self._stream.write("\n".join([*lines, ""]))
             self._stream.flush()

@@ -35,7 +35,7 @@ FileSize = Callable[[Digest], int | None]
 @dataclass(frozen=True, slots=True)
 class _Kept:
     operation: Operation
-    target: bytes
+    said: str  # of it in the access log, with the target
     head: bytes  # all fields but those that differ each time
     body: bytes
     content: tuple[Digest, int] | None
@@ -43,7 +43,7 @@ class _Kept:
     @property
     def size(self) -> int:
         """Bytes of memory."""
-        return _ENTRY + len(self.target) + len(self.head) + len(self.body)
+        return _ENTRY + 2 * len(self.said) + len(self.head) + len(self.body)
 
 
 class Prompt:
@@ -83,17 +83,9 @@ class Prompt:
         self._count += 1
         request_id = f"{self._ids}{self._count:016x}"
         if self._sink:
-            line = access_log.render(
-                request_id=request_id,
-                remote=access_log.remote(client),
-                method=method.decode(),
-                target=target,
-                status=200,
-                sent=len(kept.body),
-                seconds=time.monotonic() - begun,
-                agent=access_log.agent(headers),
-                error={},
-            )
+            seconds, agent = time.monotonic() - begun, access_log.agent_of(headers)
+            remote = access_log.remote_of(client)
+            line = access_log.render(request_id, remote, kept.said, seconds, agent, {})
             self._sink(line)
         return b"%b%b\r\n\r\n%b" % (kept.head, request_id.encode(), kept.body)
 
@@ -126,7 +118,8 @@ class Prompt:
             return
         fields = [b"%b: %b\r\n" % field for field in (*response.raw_headers, *ALWAYS)]
         head = b"%bx-request-id: " % b"".join(fields)
-        kept = self._kept[method, target] = _Kept(operation, target, head, body, response.content)
+        said = access_log.describe(scope["method"], target, 200, len(body))
+        kept = self._kept[method, target] = _Kept(operation, said, head, body, response.content)
         self._size += kept.size
         while self._size > self._limit:
             _, dropped = self._kept.popitem(last=False)

@@ -243,7 +243,7 @@ async def test_memory_is_bounded(place: Place) -> None:
     assert found[0] == targets[0]
     assert found[1:] == targets[len(targets) - len(found) + 1 :]
     each = sum(len(target) + len(place.find(target) or b"") for target in found)
-    assert limit / 2 < each < limit
+    assert limit / 3 < each < limit  # the rest is what an entry takes by itself
 
 
 async def test_long_targets_are_not_kept(place: Place) -> None:
