@@ -1,4 +1,4 @@
-"""Answers given before, given again at once: without a task, without parsing, and with every check.
+"""Answers given before, given again at once: without a task and a route, and with every check.
 
 A request hits if it is a GET or HEAD of the same target that says nothing which could change the answer, and
 if nothing in the index has changed since: then all that the index would say is as it was. The policies and
