@@ -37,7 +37,7 @@ class Threads:
     async def move(
         self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> Result:
-        """The same for what hashes and writes for as long as there is something."""
+        """The same for what hashes and writes a body's bytes."""
         return await _run(self._movers, lambda: function(*args, **kwargs))
 
     async def send(
