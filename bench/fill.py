@@ -17,7 +17,7 @@ from registry.manifests import read_manifest
 from registry.repository import describe
 from storage.database import Connection
 from storage.digest import Digest
-from storage.rows import MISSING, find_repository, now
+from storage.rows import MISSING, find_repository
 from storage.store import Store, open_store
 
 _AT_ONCE = 256  # puts that may share a commit
@@ -90,18 +90,16 @@ def _with_room(add: Callable[[Connection, range], None], numbers: range, connect
 def _add_tags(connection: Connection, numbers: range) -> None:
     found = find_repository(connection, MANY)
     (image,) = connection.execute("SELECT id FROM blobs WHERE digest = ?", (SUBJECT.binary,)).fetchone()
-    moved = now()
     connection.executemany(
-        "INSERT INTO tags (repository, name, manifest, moved) VALUES (?, ?, ?, ?)",
-        ((found, tag(number), image, moved) for number in numbers),
+        "INSERT INTO tags (repository, name, manifest, moved) VALUES (?, ?, ?, store_time())",
+        ((found, tag(number), image) for number in numbers),
     )
 
 
 def _add_unknown(connection: Connection, numbers: range) -> None:
-    created = now()
     connection.executemany(
-        "INSERT INTO blobs (digest, size, created, state) VALUES (?, ?, ?, ?)",
-        ((Digest.of(b"unknown %d" % number).binary, 1, created, MISSING) for number in numbers),
+        "INSERT INTO blobs (digest, size, created, state) VALUES (?, ?, store_time(), ?)",
+        ((Digest.of(b"unknown %d" % number).binary, 1, MISSING) for number in numbers),
     )
 
 

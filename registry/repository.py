@@ -1,7 +1,8 @@
 """One repository's verbs on blobs, manifests and tags, without HTTP: what each does, and in which order."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from registry.changes import BlobAdded, BlobRemoved, ManifestAdded, ManifestRemoved, TagMoved
@@ -17,23 +18,30 @@ from storage.manifests import Edge, EdgeKind, ManifestRow, TagCheck
 _MOST_HOLDERS = 1000  # repositories looked at for a mount without a source
 _INSTALLS = 3  # tries, should a manifest's file be taken away between its install and its row
 _REFERRERS_BUDGET = 4 * 2**20  # bytes of annotations in one page
+_KEPT_WITHIN = 1.0  # seconds; after that "not here" is the safer answer: the client pushes
 _ALWAYS = Condition()
 
 
 class Repository:
-    def __init__(self, registry: Registry, name: RepositoryName) -> None:
-        self._registry, self.name = registry, name
+    """`may_push`: whether the actor may, and so may leave out a push of what is said to be here."""
+
+    def __init__(
+        self, registry: Registry, name: RepositoryName, *, may_push: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._registry, self.name, self._may_push = registry, name, may_push
         self._names, self._blobs = registry.names, registry.blobs
 
     # -- blobs ---------------------------------------------------------------------------------------
 
     async def blob_size(self, digest: Digest) -> int:
         """Bytes. Raises BlobMissing, also where the file is gone or has another size: a push heals it."""
-        size = await self._names.links.size(self.name, digest)
-        if self._blobs.size(digest) != size:
-            await self._distrust(digest, lambda: self._blobs.size(digest) != size)
+        found = await self._names.links.find(self.name, digest)
+        if self._blobs.size(digest) != found.size:
+            await self._distrust(digest, lambda: self._blobs.size(digest) != found.size)
             raise BlobMissing(digest)
-        return size
+        if found.marked and not await self._keep(self._names.links.keep(self.name, digest)):
+            raise BlobMissing(digest)
+        return found.size
 
     @asynccontextmanager
     async def blob(self, digest: Digest, size: int) -> AsyncIterator[BlobFile]:
@@ -77,6 +85,8 @@ class Repository:
         )
         if self._blobs.size(found.digest) != found.size:
             await self._distrust(found.digest, lambda: self._blobs.size(found.digest) != found.size)
+            raise ManifestMissing(reference)
+        if found.marked and not await self._keep(manifests.keep(self.name, found.digest)):
             raise ManifestMissing(reference)
         return found
 
@@ -172,6 +182,17 @@ class Repository:
             limit=limit,
             budget=_REFERRERS_BUDGET,
         )
+
+    async def _keep(self, keeping: Coroutine[object, object, None]) -> bool:
+        """Whether what is marked as garbage may be called "here": not to who then leaves its push out."""
+        if not self._may_push():
+            keeping.close()
+            return True
+        try:
+            await asyncio.wait_for(keeping, _KEPT_WITHIN)
+        except (StorageError, TimeoutError):
+            return False
+        return True
 
     async def _verified(self, digest: Digest) -> bytes | None:
         """Bytes that the index says are here; None if they turn out not to be."""

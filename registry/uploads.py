@@ -80,13 +80,14 @@ class Uploads:
 
     async def push(self, digest: Digest, chunk: Chunk) -> None:
         """A blob in one request; on failure nothing is left. Raises as `finish` does."""
-        upload = await self._store.create()
+        upload = await self.begin(digest.algorithm)
         async with self._store.open(upload) as session:
             try:
                 hashed = await session.append(chunk.body, algorithm=digest.algorithm, length=chunk.length)
                 await self._install(session, digest, hashed)
             except BaseException:
                 await session.remove()
+                await self._sessions.end([upload])
                 raise
 
     async def _install(self, session: UploadSession, digest: Digest, known: Digest | None) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, TypeVar
 
+from storage.clock import Anchor, Clock, Machine
+from storage.digest import schema_tag
 from storage.errors import IndexFailed, StorageError, StoreFull, StoreUnusable
 from storage.files import Files
 from storage.generation import Generation
@@ -19,7 +21,7 @@ from storage.generation import Generation
 Connection = sqlite3.Connection
 Result = TypeVar("Result")
 
-MIGRATIONS = ("schema.sql",)
+MIGRATIONS = ("schema.sql", "collection.sql")
 """Scripts in order; `user_version` counts those that the file has seen."""
 
 _FSYNC_FAILED = {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
@@ -49,7 +51,14 @@ class Database:
     """
 
     def __init__(
-        self, path: str, lock: str, files: Files, *, durable: bool = True, shared: bool = True
+        self,
+        path: str,
+        lock: str,
+        files: Files,
+        *,
+        durable: bool = True,
+        shared: bool = True,
+        machine: Machine | None = None,
     ) -> None:
         self._path, self._files, self._durable = path, files, durable
         self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -60,7 +69,8 @@ class Database:
             try:
                 self._writer = self._open()
                 undo.callback(self._writer.close)
-                self.generation = self._flock(lambda: self._prepare(shared))
+                self.generation, self.clock = self._flock(lambda: self._prepare(shared, machine))
+                self._equip(self._writer)
                 self._reader = self._connect(0)
             except sqlite3.Error as error:
                 raise IndexFailed(f"{path} cannot be opened ({error}): put it back from a backup") from error
@@ -76,7 +86,13 @@ class Database:
             check_same_thread=False,
         )
         connection.execute("PRAGMA query_only=ON")
+        self._equip(connection)
         return connection
+
+    def _equip(self, connection: Connection) -> None:
+        """What statements may call."""
+        connection.create_function("store_time", 0, self.clock.now)
+        connection.create_function("schema_tag", 1, schema_tag, deterministic=True)
 
     def _open(self) -> Connection:
         connection = sqlite3.connect(
@@ -88,7 +104,7 @@ class Database:
             connection.execute("PRAGMA synchronous=OFF")
         return connection
 
-    def _prepare(self, shared: bool) -> Generation:
+    def _prepare(self, shared: bool, machine: Machine | None) -> tuple[Generation, Clock]:
         connection = self._writer
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > len(MIGRATIONS):
@@ -102,7 +118,11 @@ class Database:
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
             text = (resources.files("storage") / script).read_text()
             connection.executescript(f"BEGIN IMMEDIATE; {text} PRAGMA user_version={number}; COMMIT;")
-        return Generation(self._lock, self._files, shared=shared)
+        found = connection.execute("SELECT boot, uptime, time, wall FROM clock").fetchone()
+        clock = Clock(Anchor(*found) if found else None, machine)
+        if not found or found[0] != clock.boot:
+            note_time(connection, clock.anchor)
+        return Generation(self._lock, self._files, shared=shared), clock
 
     # -- reading -------------------------------------------------------------------------------------
 
@@ -133,11 +153,17 @@ class Database:
     # -- writing -------------------------------------------------------------------------------------
 
     async def write(
-        self, change: Callable[[Connection], Result], *, durable: bool = True, even_if_degraded: bool = False
+        self,
+        change: Callable[[Connection], Result],
+        *,
+        durable: bool = True,
+        shown: bool | None = None,
+        even_if_degraded: bool = False,
     ) -> Result:
         """Make one change; committed on return.
 
-        `durable=False` is for bookkeeping: a power cut may take it back, and no answer shows it.
+        `durable=False` is for bookkeeping: a power cut may take it back, and no answer shows it, unless
+        `shown` says that answers given before must be worked out again.
 
         `change` runs in the writer's thread, in a savepoint of its own: what it raises fails this call
         alone. Raises StoreFull, StoreDegraded, IndexFailed. `even_if_degraded` is for what makes the index
@@ -149,7 +175,8 @@ class Database:
             self._thread = threading.Thread(target=self._work, name="index-writer", daemon=True)
             self._thread.start()
         loop = asyncio.get_running_loop()
-        job = _Job(change, durable and self._durable, durable, loop, loop.create_future())
+        shown = durable if shown is None else shown
+        job = _Job(change, durable and self._durable, shown, loop, loop.create_future())
         self._jobs.put(job)
         result: Result = await job.future
         return result
@@ -266,6 +293,15 @@ class Database:
         with suppress(OSError, sqlite3.Error):
             self._flock(self._writer.close)  # the last connection checkpoints, so it holds the lock too
         os.close(self._lock)
+
+
+def note_time(connection: Connection, moment: Anchor) -> None:
+    """Let the next boot's clock go on from this moment."""
+    connection.execute(
+        "INSERT INTO clock (id, boot, uptime, time, wall) VALUES (1, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+        " SET boot = excluded.boot, uptime = excluded.uptime, time = excluded.time, wall = excluded.wall",
+        (moment.boot, moment.uptime, moment.time, moment.wall),
+    )
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -94,6 +94,15 @@ class Digest:
         return cls(algorithm, hasher.hexdigest())
 
 
+def schema_tag(binary: bytes) -> str | None:
+    """The tag, and the begin of the tags, under which clients keep what refers to a binary digest.
+
+    distribution-spec, "Referrers Tag Schema"; cosign puts .sig, .att and .sbom behind it.
+    """
+    name = _BY_TAG.get(binary[0])
+    return f"{name}-{binary[1:].hex()}" if name else None
+
+
 def new_hasher(algorithm: str) -> Hasher:
     """A fresh hasher. Raises InvalidDigest for an algorithm that the table lacks."""
     known = ALGORITHMS.get(algorithm)

@@ -1,6 +1,7 @@
 """The part of the index that says which repository holds which blob."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from storage.database import Connection, Database
 from storage.digest import Digest
@@ -18,15 +19,23 @@ from storage.rows import (
 _MOST_PARENTS = 10  # named in a refusal
 
 
+@dataclass(frozen=True, slots=True)
+class LinkRow:
+    """`marked`: a collector takes it to be garbage; who shall rely on it has to `keep` it first."""
+
+    size: int
+    marked: bool = False
+
+
 class Links:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def size(self, repository: str, digest: Digest) -> int:
-        """The blob's size in bytes. Raises BlobMissing unless the repository has it."""
+    async def find(self, repository: str, digest: Digest) -> LinkRow:
+        """Raises BlobMissing unless the repository has the blob."""
         row = await self._database.read(
             lambda connection: connection.execute(
-                "SELECT blobs.size FROM blobs JOIN links ON links.blob = blobs.id"
+                "SELECT blobs.size, mark IS NOT NULL FROM blobs JOIN links ON links.blob = blobs.id"
                 " JOIN repositories ON repositories.id = links.repository"
                 " WHERE blobs.digest = ? AND blobs.state = ? AND repositories.name = ?",
                 (digest.binary, PRESENT, repository),
@@ -34,8 +43,22 @@ class Links:
         )
         if not row:
             raise BlobMissing(digest)
-        size: int = row[0][0]
-        return size
+        size, marked = row[0]
+        return LinkRow(size, bool(marked))
+
+    async def keep(self, repository: str, digest: Digest) -> None:
+        """Take the mark away: somebody is about to be told that the blob is here. Raises BlobMissing."""
+
+        def change(connection: Connection) -> None:
+            kept = connection.execute(
+                "UPDATE links SET mark = NULL WHERE repository = ? AND blob ="
+                " (SELECT id FROM blobs WHERE digest = ? AND state = ?)",
+                (find_repository(connection, repository), digest.binary, PRESENT),
+            )
+            if not kept.rowcount:
+                raise BlobMissing(digest)
+
+        await self._database.write(change, durable=False)
 
     async def claim(self, repository: str, digest: Digest, file_size: FileSize, upload: str = "") -> None:
         """Make an installed blob visible in the repository and end the session that brought it.
@@ -130,5 +153,7 @@ def release(
 
 def _link(connection: Connection, repository: int, blob: int) -> None:
     connection.execute(
-        "INSERT INTO links (repository, blob) VALUES (?, ?) ON CONFLICT DO NOTHING", (repository, blob)
+        "INSERT INTO links (repository, blob) VALUES (?, ?) ON CONFLICT DO UPDATE SET mark = NULL",
+        (repository, blob),
     )
+    connection.execute("UPDATE repositories SET active = store_time() WHERE id = ?", (repository,))

@@ -1,13 +1,14 @@
 """The part of the index that holds manifests, what they name, and the tags that name them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import ManifestMissing, ReferencesMissing
 from storage.links import release
+from storage.marks import keep_manifest
 from storage.rows import (
     MISSING,
     PRESENT,
@@ -16,7 +17,6 @@ from storage.rows import (
     ensure_blob,
     ensure_repository,
     find_repository,
-    now,
     reveal_blob,
 )
 
@@ -39,7 +39,10 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class ManifestRow:
-    """A manifest as listings and HEAD need it; `annotations` is the JSON object's text, `{}` for none."""
+    """A manifest as listings and HEAD need it; `annotations` is the JSON object's text, `{}` for none.
+
+    `marked`: a collector takes it to be garbage; who shall rely on it has to `keep` it first.
+    """
 
     digest: Digest
     media_type: str
@@ -47,6 +50,7 @@ class ManifestRow:
     artifact_type: str = ""
     annotations: str = "{}"
     subject: Digest | None = None
+    marked: bool = field(default=False, compare=False)
 
 
 TagCheck = Callable[[str, Digest | None, Digest | None], None]
@@ -59,7 +63,10 @@ _FORGET = (  # a digest that was only ever named, once nothing names it
     " AND NOT EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)"
 )
 _MANY_EDGES = 500  # look-ups that the event loop can spare time for
-COLUMNS = "manifests.digest, media_type, manifests.size, artifact_type, annotations, subject"
+COLUMNS = (
+    "manifests.digest, media_type, manifests.size, artifact_type, annotations, subject,"
+    " manifests.mark IS NOT NULL"
+)
 
 
 class Manifests:
@@ -94,6 +101,7 @@ class Manifests:
             _insert(connection, found, blob, manifest, children)
             for tag in tags:
                 _move_tag(connection, found, tag, blob)
+            keep_manifest(connection, found, blob)
             return moves
 
         return await self._database.write(change)
@@ -137,6 +145,25 @@ class Manifests:
             (repository, tag, PRESENT),
         )
 
+    async def keep(self, repository: str, digest: Digest) -> None:
+        """Take the marks from a manifest and all that it keeps: somebody is about to be told that it is here.
+
+        Raises ManifestMissing.
+        """
+
+        def change(connection: Connection) -> None:
+            found = find_repository(connection, repository)
+            row = connection.execute(
+                "SELECT blob FROM manifests WHERE repository = ? AND blob ="
+                " (SELECT id FROM blobs WHERE digest = ? AND state = ?)",
+                (found, digest.binary, PRESENT),
+            ).fetchone()
+            if found is None or row is None:
+                raise ManifestMissing(digest)
+            keep_manifest(connection, found, row[0])
+
+        await self._database.write(change, durable=False)
+
     async def _one(self, what: object, sql: str, values: tuple[object, ...]) -> ManifestRow:
         rows = await self._database.read(lambda connection: connection.execute(sql, values).fetchall())
         if not rows:
@@ -174,11 +201,7 @@ class Manifests:
             for (tag,) in tags:
                 check(tag, digest, None)
             connection.execute("DELETE FROM tags WHERE repository = ? AND manifest = ?", (found, row[0]))
-            children = connection.execute(
-                "SELECT DISTINCT child FROM edges WHERE repository = ? AND parent = ?", (found, row[0])
-            ).fetchall()
-            connection.execute("DELETE FROM manifests WHERE repository = ? AND blob = ?", (found, row[0]))
-            connection.executemany(_FORGET, children)
+            drop_manifest(connection, found, row[0])
             drop_if_empty(connection, found)
             return [tag for (tag,) in tags]
 
@@ -200,8 +223,23 @@ class Manifests:
         return await self._database.write(change)
 
 
+def drop_manifest(connection: Connection, repository: int, blob: int) -> None:
+    """Take a manifest that no tag names. What refers to it counts from now as untagged."""
+    connection.execute(
+        "UPDATE manifests SET untagged = store_time() WHERE repository = :repository AND untagged IS NULL"
+        " AND subject = (SELECT digest FROM blobs WHERE id = :blob) AND NOT EXISTS"
+        " (SELECT 1 FROM tags WHERE repository = manifests.repository AND manifest = manifests.blob)",
+        {"repository": repository, "blob": blob},
+    )
+    children = connection.execute(
+        "SELECT DISTINCT child FROM edges WHERE repository = ? AND parent = ?", (repository, blob)
+    ).fetchall()
+    connection.execute("DELETE FROM manifests WHERE repository = ? AND blob = ?", (repository, blob))
+    connection.executemany(_FORGET, children)
+
+
 def manifest_row(row: Sequence[object]) -> ManifestRow:
-    digest, media_type, size, artifact_type, annotations, subject = row
+    digest, media_type, size, artifact_type, annotations, subject, marked = row
     assert isinstance(digest, bytes)
     assert isinstance(size, int)
     return ManifestRow(
@@ -211,6 +249,7 @@ def manifest_row(row: Sequence[object]) -> ManifestRow:
         str(artifact_type),
         str(annotations),
         Digest.from_binary(subject) if isinstance(subject, bytes) else None,
+        bool(marked),
     )
 
 
@@ -277,7 +316,7 @@ def _insert(
 ) -> None:
     connection.execute(
         "INSERT INTO manifests (repository, blob, digest, media_type, artifact_type, subject, size,"
-        " annotations, pushed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " annotations, pushed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, store_time())"
         " ON CONFLICT DO UPDATE SET pushed = excluded.pushed, media_type = excluded.media_type,"
         " artifact_type = excluded.artifact_type",
         (
@@ -289,7 +328,6 @@ def _insert(
             manifest.subject.binary if manifest.subject else None,
             manifest.size,
             manifest.annotations,
-            now(),
         ),
     )
     connection.executemany(
@@ -311,19 +349,19 @@ def _tagged(connection: Connection, repository: int, tag: str) -> Digest | None:
 def _leave_tag(connection: Connection, repository: int, tag: str) -> None:
     """Note on a manifest when its last tag leaves it: later clean-ups count from there."""
     connection.execute(
-        "UPDATE manifests SET untagged = :now WHERE repository = :repository AND blob ="
+        "UPDATE manifests SET untagged = store_time() WHERE repository = :repository AND blob ="
         " (SELECT manifest FROM tags WHERE repository = :repository AND name = :tag)"
         " AND (SELECT count(*) FROM tags WHERE repository = :repository AND manifest = blob) = 1",
-        {"now": now(), "repository": repository, "tag": tag},
+        {"repository": repository, "tag": tag},
     )
 
 
 def _move_tag(connection: Connection, repository: int, tag: str, blob: int) -> None:
     _leave_tag(connection, repository, tag)
     connection.execute(
-        "INSERT INTO tags (repository, name, manifest, moved) VALUES (?, ?, ?, ?)"
+        "INSERT INTO tags (repository, name, manifest, moved) VALUES (?, ?, ?, store_time())"
         " ON CONFLICT DO UPDATE SET manifest = excluded.manifest, moved = excluded.moved",
-        (repository, tag, blob, now()),
+        (repository, tag, blob),
     )
     connection.execute(
         "UPDATE manifests SET untagged = NULL WHERE repository = ? AND blob = ?", (repository, blob)

@@ -1,6 +1,5 @@
 """Rows that more than one part of the index needs: repositories and blobs, by name and digest."""
 
-import time
 from collections.abc import Callable
 
 from storage.database import Connection
@@ -11,10 +10,6 @@ MISSING, PRESENT = 0, 1
 
 FileSize = Callable[[Digest], int | None]
 """The size in bytes of a digest's file, None if there is none: one stat, so it may run in a transaction."""
-
-
-def now() -> int:
-    return int(time.time())
 
 
 def find_repository(connection: Connection, name: str) -> int | None:
@@ -42,8 +37,9 @@ def drop_if_empty(connection: Connection, repository: int) -> None:
 def ensure_blob(connection: Connection, digest: Digest, size: int) -> int:
     """The row of a digest; a new one is `missing` until its bytes are seen."""
     connection.execute(
-        "INSERT INTO blobs (digest, size, created, state) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (digest.binary, size, now(), MISSING),
+        "INSERT INTO blobs (digest, size, created, state) VALUES (?, ?, store_time(), ?)"
+        " ON CONFLICT DO NOTHING",
+        (digest.binary, size, MISSING),
     )
     row = connection.execute("SELECT id FROM blobs WHERE digest = ?", (digest.binary,)).fetchone()
     return int(row[0])

@@ -1,12 +1,12 @@
 """The part of the index that says whose an upload session is. Its file is the session's truth."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import UploadMissing
-from storage.rows import now
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Sessions:
         def change(connection: Connection) -> None:
             connection.execute(
                 "INSERT INTO uploads (id, repository, owner, algorithm, started) VALUES (?, ?, ?, ?, ?)",
-                (upload, repository, owner, algorithm, now()),
+                (upload, repository, owner, algorithm, int(time.time())),
             )
 
         await self._database.write(change, durable=False)

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from storage.blobs import BlobStore
+from storage.clock import Machine
 from storage.contracts import Names
 from storage.database import Database
 from storage.errors import StoreUnusable
@@ -32,7 +33,6 @@ _OURS = {
     "lost+found",
     *_INDEX,
 }
-_BOOT = "/proc/sys/kernel/random/boot_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +59,26 @@ class Store:
 
 
 def open_store(
-    root: str, *, durable: bool = True, allow_network: bool = False, probe: Probe | None = None
+    root: str,
+    *,
+    durable: bool = True,
+    allow_network: bool = False,
+    probe: Probe | None = None,
+    machine: Machine | None = None,
 ) -> Store:
     """Open a root, making it first if it is new. Raises StoreUnusable, saying what to do."""
     layout = Layout(os.path.abspath(root))
     files = Files(layout.degraded, durable=durable, probe=probe)
     try:
         warning = _prepare(layout, files, allow_network=allow_network)
-        database = Database(layout.index, layout.write_lock, files, durable=durable, shared=not allow_network)
+        database = Database(
+            layout.index,
+            layout.write_lock,
+            files,
+            durable=durable,
+            shared=not allow_network,
+            machine=machine,
+        )
         try:
             _finish(layout, files)
         except BaseException:
@@ -82,7 +94,7 @@ def open_store(
     uploads = UploadStore(layout, files, threads, blobs)
     names = Names(
         Links(database),
-        Sessions(database, _boot()),
+        Sessions(database, database.clock.boot),
         Manifests(database),
         Listings(database),
         database.generation,
@@ -180,12 +192,3 @@ def _fsync_name(files: Files, folder: str) -> None:
     """Make a folder's name durable; where its parent can't be opened, another has made it."""
     with suppress(PermissionError):
         files.fsync_folder(os.path.dirname(folder))
-
-
-def _boot() -> str:
-    """This boot of the machine; empty where it can't be told."""
-    try:
-        with open(_BOOT, encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from registry.access import Actor, Operation
+from registry.access import Action, Actor, Operation
 from registry.api.body import Body
 from registry.api.errors import Busy, LengthMismatch, PageInvalid
 from registry.api.ranges import parse_content_range
@@ -55,7 +55,8 @@ class Call:
     @property
     def repository(self) -> Repository:
         assert self.name is not None
-        return Repository(self.registry, self.name)
+        push = Operation(Action.PUSH, self.name)
+        return Repository(self.registry, self.name, may_push=lambda: self.allows(push))
 
     @property
     def uploads(self) -> Uploads:

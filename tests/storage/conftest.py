@@ -8,13 +8,16 @@ from typing import Protocol
 
 import pytest
 
+from storage.clock import Machine
 from storage.files import Probe, temporary_root
 from storage.layout import Layout
 from storage.store import Store, open_store
 
 
 class Opener(Protocol):
-    def __call__(self, *, durable: bool = True, probe: Probe | None = None) -> Store: ...
+    def __call__(
+        self, *, durable: bool = True, probe: Probe | None = None, machine: Machine | None = None
+    ) -> Store: ...
 
 
 @pytest.fixture
@@ -45,8 +48,10 @@ def opener(_skeleton: Layout) -> Iterator[Opener]:
         stack.callback(_empty, _skeleton)
         open_store(_skeleton.root, durable=False).close()  # so that probes see no first start
 
-        def opened(*, durable: bool = True, probe: Probe | None = None) -> Store:
-            store = open_store(_skeleton.root, durable=durable, probe=probe)
+        def opened(
+            *, durable: bool = True, probe: Probe | None = None, machine: Machine | None = None
+        ) -> Store:
+            store = open_store(_skeleton.root, durable=durable, probe=probe, machine=machine)
             stack.callback(store.close)
             return store
 

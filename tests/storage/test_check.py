@@ -14,6 +14,7 @@ from storage.check import Finding, Report, check
 from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import BlobMissing, ManifestMissing, StoreDegraded
+from storage.links import LinkRow
 from storage.manifests import Edge, EdgeKind, ManifestRow
 from storage.store import Store
 from tests.storage.conftest import Opener
@@ -227,7 +228,7 @@ async def test_repair_takes_bad_bytes_away_and_a_push_heals(store: Store) -> Non
     assert kinds(report) == sorted([("corrupt", LAYER_NAME), ("corrupt", IMAGE_NAME), *DANGLING])
     assert report.quarantined == 2
     with pytest.raises(BlobMissing):
-        await store.names.links.size("b", DIGESTS[LAYER])
+        await store.names.links.find("b", DIGESTS[LAYER])
     with pytest.raises(ManifestMissing):
         await store.names.manifests.resolve("a", "t")
     assert kinds(await found(store)) == sorted(DANGLING)
@@ -249,7 +250,7 @@ async def test_repair_hides_what_is_lost(store: Store) -> None:
         report.findings
     )
     with pytest.raises(BlobMissing):
-        await store.names.links.size("a", DIGESTS[LAYER])
+        await store.names.links.find("a", DIGESTS[LAYER])
 
 
 async def test_repair_of_a_degraded_store_trusts_it_again_at_its_end(opener: Opener) -> None:
@@ -340,7 +341,7 @@ async def test_what_heals_meanwhile_is_let_be(store: Store, monkeypatch: pytest.
 
     monkeypatch.setattr(store.names.links, "lose", push_first)
     await found(store, repair=True)
-    assert await store.names.links.size("b", DIGESTS[LAYER]) == len(LAYER)
+    assert await store.names.links.find("b", DIGESTS[LAYER]) == LinkRow(len(LAYER))
     assert os.listdir(store.layout.quarantine) == []
     assert (await found(store)).sound
 
@@ -359,7 +360,7 @@ async def test_what_vanishes_meanwhile_is_lost_not_corrupt(
     monkeypatch.setattr(store.names.links, "lose", quarantine_first)
     await found(store, repair=True)
     with pytest.raises(BlobMissing):
-        await store.names.links.size("b", DIGESTS[LAYER])
+        await store.names.links.find("b", DIGESTS[LAYER])
 
 
 async def test_a_file_that_vanishes_before_it_is_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from storage.errors import (
     UploadSealed,
     WrongLength,
 )
+from storage.links import LinkRow
 from storage.manifests import Edge, EdgeKind, ManifestRow, TagCheck
 from tests.builders import blob
 from tests.storage.conftest import Opener
@@ -334,10 +335,10 @@ async def test_upload_expires_when_idle_and_unlocked(writer: Side, reader: Side)
 
 async def test_claimed_blob_is_visible_in_its_repository_alone(writer: Side, reader: Side) -> None:
     digest = await push_blob(writer, "a/b", b"data")
-    assert await reader.names.links.size("a/b", digest) == 4
+    assert await reader.names.links.find("a/b", digest) == LinkRow(4)
     for repository in ("a", "a/b/c", "absent"):
         with pytest.raises(BlobMissing, match=str(digest)):
-            await reader.names.links.size(repository, digest)
+            await reader.names.links.find(repository, digest)
     assert await catalog(reader) == ["a/b"]
 
 
@@ -345,7 +346,7 @@ async def test_bytes_that_nobody_claimed_are_invisible(writer: Side, reader: Sid
     await writer.blobs.put(ABSENT, b"never pushed")
     await push_blob(writer, "a", b"data")
     with pytest.raises(BlobMissing):
-        await reader.names.links.size("a", ABSENT)
+        await reader.names.links.find("a", ABSENT)
     assert await refused(writer, "a", ABSENT)
 
 
@@ -358,7 +359,7 @@ async def test_claim_needs_the_bytes(writer: Side, reader: Side) -> None:
 async def test_claim_again_changes_nothing(writer: Side, reader: Side) -> None:
     for side in (writer, reader, writer):
         digest = await push_blob(side, "a", b"data")
-    assert await reader.names.links.size("a", digest) == 4
+    assert await reader.names.links.find("a", digest) == LinkRow(4)
     assert await catalog(reader) == ["a"]
 
 
@@ -384,7 +385,7 @@ async def test_mount_from_what_has_the_blob_alone(
     mount = writer.names.links.mount("target", digest, writer.blobs.size, source=source)
     if has_it:
         assert await mount == 4
-        assert await reader.names.links.size("target", digest) == 4
+        assert await reader.names.links.find("target", digest) == LinkRow(4)
         assert await catalog(reader) == ["a", "b", "empty", "target"]
         return
     with pytest.raises(BlobMissing):
@@ -423,9 +424,9 @@ async def test_mount_outlives_its_source(writer: Side, reader: Side) -> None:
     digest = await push_blob(writer, "a", b"data")
     await writer.names.links.mount("b", digest, writer.blobs.size, source="a")
     await writer.names.links.remove("a", digest, even_if_referenced=False)
-    assert await reader.names.links.size("b", digest) == 4
+    assert await reader.names.links.find("b", digest) == LinkRow(4)
     with pytest.raises(BlobMissing):
-        await reader.names.links.size("a", digest)
+        await reader.names.links.find("a", digest)
 
 
 async def test_removed_blob_is_gone_from_its_repository(writer: Side, reader: Side) -> None:
@@ -433,12 +434,12 @@ async def test_removed_blob_is_gone_from_its_repository(writer: Side, reader: Si
     await push_blob(writer, "a", b"else")
     await writer.names.links.remove("a", digest, even_if_referenced=False)
     with pytest.raises(BlobMissing):
-        await reader.names.links.size("a", digest)
+        await reader.names.links.find("a", digest)
     with pytest.raises(BlobMissing):
         await reader.names.links.remove("a", digest, even_if_referenced=False)
     assert await refused(writer, "a", digest)
     await push_blob(writer, "a", b"data")
-    assert await reader.names.links.size("a", digest) == 4
+    assert await reader.names.links.find("a", digest) == LinkRow(4)
 
 
 @pytest.mark.parametrize("repository", ["a", "other", "absent"])
@@ -461,10 +462,10 @@ async def test_a_referenced_blob_is_not_removed(writer: Side, reader: Side, kind
     assert caught.value.digest == str(digest)
     assert sorted(caught.value.parents) == sorted([str(Digest.of(b"one")), str(Digest.of(b"other"))])
     await reader.names.links.remove("b", digest, even_if_referenced=False)
-    assert await reader.names.links.size("a", digest) == 4
+    assert await reader.names.links.find("a", digest) == LinkRow(4)
     await writer.names.links.remove("a", digest, even_if_referenced=True)
     with pytest.raises(BlobMissing):
-        await reader.names.links.size("a", digest)
+        await reader.names.links.find("a", digest)
 
 
 async def test_a_blob_can_go_after_its_manifests(writer: Side, reader: Side) -> None:
@@ -484,7 +485,7 @@ async def test_a_lost_blob_is_hidden_everywhere(writer: Side, reader: Side) -> N
     await lose(writer, digest)
     for repository in ("a", "b"):
         with pytest.raises(BlobMissing):
-            await reader.names.links.size(repository, digest)
+            await reader.names.links.find(repository, digest)
         assert await refused(reader, repository, digest)
     with pytest.raises(BlobMissing):
         await reader.names.links.mount("c", digest, reader.blobs.size, source="a")
@@ -497,14 +498,14 @@ async def test_any_push_brings_a_lost_blob_back_everywhere(writer: Side, reader:
     await lose(writer, digest)
     await push_blob(writer, "c", b"data")
     for repository in ("a", "b", "c"):
-        assert await reader.names.links.size(repository, digest) == 4
+        assert await reader.names.links.find(repository, digest) == LinkRow(4)
 
 
 async def test_doubt_that_does_not_last_loses_nothing(writer: Side, reader: Side) -> None:
     digest = await push_blob(writer, "a", b"data")
     await writer.names.links.lose(digest, lambda: False)
     await writer.names.links.lose(ABSENT, lambda: True)
-    assert await reader.names.links.size("a", digest) == 4
+    assert await reader.names.links.find("a", digest) == LinkRow(4)
 
 
 async def test_a_lost_manifest_is_hidden_until_it_is_pushed_again(writer: Side, reader: Side) -> None:
@@ -602,7 +603,7 @@ async def test_manifest_of_every_algorithm(writer: Side, reader: Side, algorithm
     await push_manifest(writer, "a", b"one", manifest=manifest)
     assert await reader.names.manifests.find("a", manifest.digest) == manifest
     with pytest.raises(BlobMissing):
-        await reader.names.links.size("a", manifest.digest)
+        await reader.names.links.find("a", manifest.digest)
 
 
 async def test_manifest_is_in_its_repository_alone(writer: Side, reader: Side) -> None:
@@ -674,7 +675,7 @@ async def test_sparse_edges_may_be_absent_and_count_once_they_are_there(writer: 
     await push_manifest(writer, "a", b"sparse", edges, ["t"])
     for digest in (Digest.of(b"layer"), Digest.of(b"child"), FOREIGN):
         with pytest.raises(BlobMissing):
-            await reader.names.links.size("a", digest)
+            await reader.names.links.find("a", digest)
     layer = await push_blob(writer, "a", b"layer")
     await push_manifest(writer, "a", b"child")
     with pytest.raises(BlobReferenced):
@@ -690,9 +691,9 @@ async def test_a_name_alone_brings_no_bytes(writer: Side, reader: Side) -> None:
     with pytest.raises(BlobMissing):
         await writer.names.links.mount("b", Digest.of(b"layer"), writer.blobs.size, source="a")
     await push_blob(writer, "b", b"layer")
-    assert await reader.names.links.size("b", Digest.of(b"layer")) == 5
+    assert await reader.names.links.find("b", Digest.of(b"layer")) == LinkRow(5)
     with pytest.raises(BlobMissing):
-        await reader.names.links.size("a", Digest.of(b"layer"))
+        await reader.names.links.find("a", Digest.of(b"layer"))
 
 
 async def test_manifest_put_again(writer: Side, reader: Side) -> None:

@@ -43,7 +43,7 @@ async def test_what_only_reads_changes_nothing(opener: Opener) -> None:
     store = opener(durable=False)
     await push_blob(store, "repo", b"x")
     before = store.names.generation.current
-    await store.names.links.size("repo", Digest.of(b"x"))
+    await store.names.links.find("repo", Digest.of(b"x"))
     assert store.names.generation.current == before
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from storage.digest import Digest
 from storage.errors import BlobMissing, BlobReferenced, StoreDegraded
+from storage.links import LinkRow
 from storage.store import Store
 from tests.storage.conftest import Opener
 from tests.storage.probes import Recorder
@@ -49,7 +50,7 @@ async def test_a_claim_notes_the_size_of_the_file_not_of_a_rumour(store: Store) 
     digest = Digest.of(b"data")
     await push_manifest(store, "a", b"one", [edge(digest, required=False)])
     await push_blob(store, "a", b"data")
-    assert await store.names.links.size("a", digest) == 4
+    assert await store.names.links.find("a", digest) == LinkRow(4)
 
 
 async def test_a_mount_whose_file_has_gone(store: Store) -> None:
@@ -96,7 +97,7 @@ async def test_all_that_is_answered_for_is_durable(opener: Opener) -> None:
     ):
         with pytest.raises(StoreDegraded):
             await call
-    assert await links.size("a", digest) == 4
+    assert await links.find("a", digest) == LinkRow(4)
 
 
 async def test_that_bytes_are_gone_is_noted_in_a_degraded_store_too(opener: Opener) -> None:
@@ -105,7 +106,7 @@ async def test_that_bytes_are_gone_is_noted_in_a_degraded_store_too(opener: Open
     store.files.latch("a test")
     await store.names.links.lose(digest, lambda: True)
     with pytest.raises(BlobMissing):
-        await store.names.links.size("a", digest)
+        await store.names.links.find("a", digest)
 
 
 async def test_a_claim_does_no_file_work_but_a_look(opener: Opener) -> None:

@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from storage import manifests as module
 from storage.digest import Digest
 from storage.errors import StoreDegraded
 from storage.manifests import EdgeKind
 from storage.store import Store
 from tests.storage.conftest import Opener
+from tests.storage.hands import Hands
 from tests.storage.plans import plans_of
 from tests.storage.pushing import allow, allow_manifest, edge, push_blob, push_manifest, row
 
@@ -42,16 +42,13 @@ async def column(store: Store, name: str, raw: bytes = b"one") -> object:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The time that manifests and tags note; it moves by one a look."""
-    times = [100]
+def hands() -> Hands:
+    return Hands()
 
-    def now() -> int:
-        times.append(times[-1] + 1)
-        return times[-1]
 
-    monkeypatch.setattr(module, "now", now)
-    return times
+@pytest.fixture
+def store(opener: Opener, hands: Hands) -> Store:
+    return opener(durable=False, machine=hands.machine)
 
 
 @pytest.mark.parametrize(
@@ -75,21 +72,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     ],
 )
 async def test_when_the_last_tag_left_is_noted(
-    store: Store, clock: list[int], steps: list[Step], noted: int | None
+    store: Store, hands: Hands, steps: list[Step], noted: int | None
 ) -> None:
     """`noted` is the step in which that was."""
-    times: list[range] = []
+    times: list[int] = []
     for step in steps:
-        before = clock[-1]
+        hands.wait(1)
+        times.append(store.database.clock.now())
         await step(store)
-        times.append(range(before + 1, clock[-1] + 1))
-    found = await column(store, "untagged")
-    assert found is None if noted is None else found in times[noted]
+    assert await column(store, "untagged") == (None if noted is None else times[noted])
 
 
-async def test_a_push_again_renews_when_it_was_pushed(store: Store, clock: list[int]) -> None:
+async def test_a_push_again_renews_when_it_was_pushed(store: Store, hands: Hands) -> None:
     await push_manifest(store, "a", b"one")
     first = await column(store, "pushed")
+    hands.wait(1)
     await push_manifest(store, "a", b"one")
     second = await column(store, "pushed")
     assert isinstance(first, int)
@@ -97,9 +94,10 @@ async def test_a_push_again_renews_when_it_was_pushed(store: Store, clock: list[
     assert first < second
 
 
-async def test_tags_note_when_they_moved(store: Store, clock: list[int]) -> None:
+async def test_tags_note_when_they_moved(store: Store, hands: Hands) -> None:
     moved: list[int] = []
     for raw in (b"one", b"two", b"two"):
+        hands.wait(1)
         await push_manifest(store, "a", raw, tags=["t"])
         moved.append(
             await store.database.read(
@@ -206,7 +204,7 @@ async def test_no_change_and_no_look_reads_a_whole_table(store: Store) -> None:
         await push_manifest(store, "a", b"list", [edge(b"child", EdgeKind.CHILD)], ["t"])
         await names.links.holders(digest, limit=9)
         await names.links.mount("b", digest, store.blobs.size, source="a")
-        await names.links.size("a", digest)
+        await names.links.find("a", digest)
         await names.manifests.find("a", Digest.of(b"child"))
         await names.manifests.resolve("a", "t")
         await names.manifests.remove_tag("a", "u", check=allow)

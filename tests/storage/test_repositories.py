@@ -8,6 +8,7 @@ import pytest
 
 from storage.digest import Digest
 from storage.errors import RepositoryMissing
+from storage.links import LinkRow
 from storage.manifests import Edge, EdgeKind, ManifestRow
 from storage.repositories import (
     Removed,
@@ -98,7 +99,7 @@ def test_removal_takes_one_repository_only(store: Store) -> None:
         assert [each.name for each in summarize(connection)] == ["app/copy"]
         assert len(summarize_tags(connection, "app/copy")) == 1
         assert connection.execute("SELECT count(*) FROM edges").fetchone() == (2,)
-    assert asyncio.run(store.names.links.size("app/copy", Digest.of(LAYER))) == len(LAYER)
+    assert asyncio.run(store.names.links.find("app/copy", Digest.of(LAYER))) == LinkRow(len(LAYER))
 
 
 def test_a_removed_repository_can_be_pushed_again(store: Store) -> None:

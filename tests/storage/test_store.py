@@ -17,6 +17,7 @@ from storage import store as module
 from storage.digest import Digest
 from storage.errors import StoreDegraded, StoreFull, StoreUnusable
 from storage.layout import FORMAT, Layout
+from storage.links import LinkRow
 from storage.store import Store, open_store
 from tests.storage.probes import FailAt, Recorder, failure
 from tests.storage.pushing import begin, install, push_blob, push_manifest, row
@@ -63,7 +64,7 @@ async def test_what_was_stored_is_there_when_opened_again(root: str) -> None:
         await store.names.sessions.note(upload, Digest.of(b"half"), 4)
     for durable in (True, False):
         with opened(root, durable=durable) as store:
-            assert await store.names.links.size("a", blob) == 4
+            assert await store.names.links.find("a", blob) == LinkRow(4)
             assert await store.blobs.read(blob) == b"data"
             assert await store.names.manifests.resolve("a", "t") == row(b"one")
             assert store.uploads.size(upload) == 4
@@ -331,6 +332,7 @@ async def test_ready_means_that_uploads_are_taken(root: str, monkeypatch: pytest
 
 OPEN = """
 import asyncio, sys
+from storage.links import LinkRow
 from storage.store import open_store
 from tests.storage.pushing import push_blob
 

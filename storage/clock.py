@@ -1,0 +1,74 @@
+"""The store's own time: seconds that no setting of a wall clock makes jump.
+
+Within one boot of the machine it goes as fast as CLOCK_BOOTTIME. From one boot to the next it advances as the
+wall clock did, but never back, and by a month at most: a clock that was found to be decades off lets nothing
+grow old. So nothing is deleted for its age unless it was here for so long.
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_BOOT = "/proc/sys/kernel/random/boot_id"
+_LONGEST_OFF = 30 * 86400  # seconds
+_UPTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def read_boot() -> str:
+    """This boot of the machine; empty where it can't be told."""
+    try:
+        with open(_BOOT, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def read_uptime() -> float:
+    return time.clock_gettime(_UPTIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where time comes from. A boot without a name is never the same as another."""
+
+    boot: str
+    uptime: Callable[[], float] = read_uptime
+    wall: Callable[[], float] = time.time
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """The store's time at a moment: whole seconds of each clock."""
+
+    boot: str
+    uptime: int
+    time: int
+    wall: int
+
+
+class Clock:
+    def __init__(self, last: Anchor | None, machine: Machine | None = None) -> None:
+        """`last` is what the index noted; None in a new one."""
+        self._machine = machine or Machine(read_boot())
+        self.boot = self._machine.boot or str(uuid.uuid4())
+        uptime, wall = int(self._machine.uptime()), int(self._machine.wall())
+        if last is None:
+            self.anchor = Anchor(self.boot, uptime, wall, wall)
+        elif last.boot == self.boot:
+            self.anchor = last
+        else:
+            off = min(max(wall - last.wall, 0), _LONGEST_OFF)
+            self.anchor = Anchor(self.boot, uptime, last.time + off, wall)
+
+    def now(self) -> int:
+        """Seconds, never more than have passed."""
+        return self.anchor.time + int(self._machine.uptime()) - self.anchor.uptime
+
+    def next(self) -> int:
+        """The second that has not begun yet: what counts from here is never found too old."""
+        return self.now() + 1
+
+    def look(self) -> Anchor:
+        """This moment, for the index to note: the next boot goes on from it."""
+        return Anchor(self.boot, int(self._machine.uptime()), self.now(), int(self._machine.wall()))
