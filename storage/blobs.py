@@ -6,7 +6,7 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -132,6 +132,45 @@ class BlobStore:
             return
         self._files.fsync_folder(os.path.dirname(path))
 
+    # -- for collectors: blocking ---------------------------------------------------------------------
+
+    def hold(self, digests: Sequence[Digest]) -> dict[Digest, BlobFile]:
+        """Those that have files, open; `let_go` closes them."""
+        found = {}
+        for digest in digests:
+            try:
+                descriptor = _open_plain(self._layout.blob(digest), os.O_RDONLY)
+            except FileNotFoundError:
+                continue
+            found[digest] = BlobFile(os.fstat(descriptor).st_size, descriptor, self._threads)
+        return found
+
+    def let_go(self, opened: Mapping[Digest, BlobFile]) -> None:
+        for file in opened.values():
+            os.close(file.descriptor)
+
+    def unlink(self, digest: Digest) -> None:
+        """Take a file that nothing needs. Under the write lock, or a push could claim it just then."""
+        self._files.unlink(self._layout.blob(digest))
+
+    def shards(self) -> Iterator[tuple[Digest, Digest]]:
+        """The first and the last digest of each."""
+        for name, algorithm in ALGORITHMS.items():
+            for shard in SHARDS:
+                rest = algorithm.hex_length - len(shard)
+                yield Digest(name, shard + "0" * rest), Digest(name, shard + "f" * rest)
+
+    def list(self, low: Digest, *, idle: float) -> list[Digest]:
+        """The blobs of the shard of `low` that have had their names for `idle` seconds."""
+        folder, shard = os.path.dirname(self._layout.blob(low)), low.encoded[:2]
+        found = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                digest = _digest_of(low.algorithm, shard, entry.name)
+                if digest and _age(entry) >= idle:
+                    found.append(digest)
+        return found
+
     def verify(self, digest: Digest) -> bool:
         """Read every byte and compare. Raises BlobMissing."""
         hasher = ALGORITHMS[digest.algorithm].new()
@@ -185,6 +224,14 @@ def _open_plain(path: str, flags: int) -> int:
         os.close(descriptor)
         raise FileNotFoundError(path)
     return descriptor
+
+
+def _age(entry: os.DirEntry[str]) -> float:
+    """Seconds since the file got its name; less than none if it is gone."""
+    try:
+        return time.time() - entry.stat(follow_symlinks=False).st_ctime
+    except FileNotFoundError:
+        return -1.0
 
 
 def _digest_of(algorithm: str, shard: str, name: str) -> Digest | None:

@@ -6,6 +6,9 @@ ALTER TABLE manifests ADD COLUMN mark INTEGER;
 CREATE INDEX links_mark ON links (repository, mark) WHERE mark IS NOT NULL;
 CREATE INDEX manifests_mark ON manifests (repository, mark) WHERE mark IS NOT NULL;
 
+-- What indexes name, without the layers of images.
+CREATE INDEX edges_children ON edges (repository, parent, child) WHERE kind = 3;
+
 -- The last pull that was noted; NULL: none yet.
 ALTER TABLE manifests ADD COLUMN pulled INTEGER;
 

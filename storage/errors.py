@@ -104,6 +104,10 @@ class StoreDegraded(StorageError):
     """An fsync failed: what the disk holds is unknown, so writes stop until `registry fsck` has looked."""
 
 
+class StoreBusy(StorageError):
+    """Another process does what only one may do at a time."""
+
+
 class IndexFailed(StorageError):
     """The index could not be read or written, for a reason that is neither a full nor a failing disk."""
 

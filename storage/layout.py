@@ -7,6 +7,8 @@
     ROOT/quarantine/             bytes that failed verification
     ROOT/index.db                SQLite: every name that people gave (plus -wal and -shm)
     ROOT/write.lock              flock: one writer of the index at a time; holds the number of its changes
+    ROOT/gc.lock                 flock: one collector at a time; a backup holds it too
+    ROOT/serving.lock            flock, shared by every process that serves
     ROOT/degraded                there after a failed fsync; `registry fsck --repair` removes it
 
 The root itself is 0700. The 256 shards of each algorithm are made once, when the root is.
@@ -52,6 +54,14 @@ class Layout:
     @property
     def write_lock(self) -> str:
         return self._at("write.lock")
+
+    @property
+    def gc_lock(self) -> str:
+        return self._at("gc.lock")
+
+    @property
+    def serving_lock(self) -> str:
+        return self._at("serving.lock")
 
     @property
     def degraded(self) -> str:

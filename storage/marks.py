@@ -25,11 +25,11 @@ IS_NAMED = (
 
 def has_marks(connection: Connection, repository: int) -> bool:
     row = connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM manifests WHERE repository = :repository AND mark IS NOT NULL)"
-        " OR EXISTS (SELECT 1 FROM links WHERE repository = :repository AND mark IS NOT NULL)",
+        "SELECT 1 FROM manifests WHERE repository = :repository AND mark IS NOT NULL UNION ALL"
+        " SELECT 1 FROM links WHERE repository = :repository AND mark IS NOT NULL LIMIT 1",
         {"repository": repository},
     ).fetchone()
-    return bool(row[0])
+    return row is not None
 
 
 def keep_manifest(connection: Connection, repository: int, blob: int) -> None:

@@ -24,14 +24,15 @@ def ensure_repository(connection: Connection, name: str) -> int:
     return found
 
 
-def drop_if_empty(connection: Connection, repository: int) -> None:
+def drop_if_empty(connection: Connection, repository: int) -> bool:
     """A repository without content leaves the catalog in the transaction that emptied it."""
-    connection.execute(
+    gone = connection.execute(
         "DELETE FROM repositories WHERE id = :id"
         " AND NOT EXISTS (SELECT 1 FROM links WHERE repository = :id)"
         " AND NOT EXISTS (SELECT 1 FROM manifests WHERE repository = :id)",
         {"id": repository},
     )
+    return gone.rowcount > 0
 
 
 def ensure_blob(connection: Connection, digest: Digest, size: int) -> int:

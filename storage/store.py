@@ -29,6 +29,8 @@ _OURS = {
     "uploads",
     "quarantine",
     "write.lock",
+    "gc.lock",
+    "serving.lock",
     "degraded",
     "lost+found",
     *_INDEX,

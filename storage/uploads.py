@@ -149,6 +149,9 @@ class UploadStore:
         except FileNotFoundError:
             raise UploadMissing(upload) from None
 
+    def exists(self, upload: str) -> bool:
+        return os.path.lexists(self._layout.upload(upload))
+
     @asynccontextmanager
     async def open(self, upload: str) -> AsyncIterator[UploadSession]:
         """Lock a session. Raises UploadMissing, UploadBusy."""

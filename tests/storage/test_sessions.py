@@ -2,7 +2,6 @@
 
 import pytest
 
-from storage import sessions as module
 from storage.digest import Digest
 from storage.sessions import SessionRow, Sessions
 from storage.store import Store
@@ -37,7 +36,7 @@ async def test_a_hash_noted_again_belongs_to_the_later_boot(store: Store) -> Non
 async def test_sessions_are_told_by_when_they_began(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     sessions = store.names.sessions
     for upload, started in [("u", 10), ("v", 20), ("w", 30)]:
-        monkeypatch.setattr(module, "now", lambda started=started: started)
+        monkeypatch.setattr("storage.sessions.time.time", lambda started=started: started)
         await sessions.begin(upload, "a", "ann", "sha256")
     assert await sessions.ids(begun_before=10) == []
     assert sorted(await sessions.ids(begun_before=30)) == ["u", "v"]

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from storage import mounts
-from storage import store as module
+from storage.clock import Machine
 from storage.digest import Digest
 from storage.errors import StoreDegraded, StoreFull, StoreUnusable
 from storage.layout import FORMAT, Layout
@@ -81,17 +81,15 @@ async def test_a_relative_root_stays_where_it_was(folder: str, monkeypatch: pyte
         assert await works(store)
 
 
-@pytest.mark.parametrize("boot", ["boot_id", "absent"])
-async def test_hashes_are_trusted_where_the_boot_is_known(
-    root: str, folder: str, monkeypatch: pytest.MonkeyPatch, boot: str
-) -> None:
-    write(f"{folder}/boot_id", "0b4f1d0e\n")
-    monkeypatch.setattr(module, "_BOOT", f"{folder}/{boot}")
-    with opened(root) as store:
+@pytest.mark.parametrize("boot", ["0b4f1d0e", ""])
+async def test_hashes_are_trusted_where_the_boot_is_known(root: str, boot: str) -> None:
+    machine = Machine(boot)
+    with closing(open_store(root, durable=False, machine=machine)) as store:
         await store.names.sessions.begin("u", "a", "ann", "sha256")
         await store.names.sessions.note("u", Digest.of(b""), 0)
+    with closing(open_store(root, durable=False, machine=machine)) as store:
         found = await store.names.sessions.find("u", "a", "ann")
-    assert (found.hashed is not None) is (boot == "boot_id")
+    assert (found.hashed is not None) is bool(boot)
 
 
 def begin_only(root: str) -> None:
@@ -332,7 +330,6 @@ async def test_ready_means_that_uploads_are_taken(root: str, monkeypatch: pytest
 
 OPEN = """
 import asyncio, sys
-from storage.links import LinkRow
 from storage.store import open_store
 from tests.storage.pushing import push_blob
 

@@ -1,0 +1,271 @@
+"""Garbage collection beside a running server (docs/decisions/009).
+
+A pass marks what nothing needs, and takes away what has been marked for a grace. Whoever is told that
+something is here takes its mark off first (`keep`, and every write that names it), in the order of the one
+writer: so what was told stays true for a grace. Names go first, in small committed batches; then the files
+that no row speaks for, under the write lock. A push that has installed such a file and not claimed it yet
+installs it again.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import Any, TypeVar
+
+from storage import marking, sweeping
+from storage.blobs import BlobStore
+from storage.database import Connection, Database, note_time
+from storage.digest import Digest
+from storage.errors import IndexFailed
+from storage.garbage import Item, Report, Rules
+from storage.locks import held
+from storage.marking import Marked
+from storage.marks import has_marks
+from storage.store import Store
+from storage.sweeping import Swept
+
+Result = TypeVar("Result")
+Sweep = Callable[[Connection, Marked, int, Sequence[int]], Swept]
+Tell = Callable[[Item], None]
+Progress = Callable[[int], None]
+
+_MARKS = 500  # rows in one transaction
+_SWEPT = 100  # the same of what goes: it holds every writer up
+_FILES = 64  # open at once
+_PAGES = 200  # of the index, given back in one transaction
+_EVER = 2**62  # later than any mark
+
+
+async def collect(
+    store: Store,
+    rules: Rules,
+    *,
+    walk: bool = True,
+    pause: float = 0.0,
+    tell: Tell = lambda _: None,
+    progress: Progress = lambda _: None,
+) -> Report:
+    """One pass. Raises StoreBusy beside another collector; whatever else stops it, what is left stays.
+
+    `walk`: look for files without a row too. `pause`: how long to rest, in times of the work just done.
+    `tell` hears of all that went, `progress` of the rows that were looked at.
+    """
+    busy = "another process collects garbage, or makes a backup, here: try again when it has ended"
+    with held(store.layout.gc_lock, busy), closing(store.database.scan()) as connection:
+        collector = Collector(store.database, store.blobs, connection, rules, pause, tell, progress)
+        return await collector.run(_receiving(store), walk=walk)
+
+
+def _receiving(store: Store) -> Callable[[Connection], set[str]]:
+    """The repositories that uploads are on their way into."""
+
+    def query(connection: Connection) -> set[str]:
+        rows = connection.execute("SELECT id, repository FROM uploads").fetchall()
+        return {repository for upload, repository in rows if store.uploads.exists(upload)}
+
+    return query
+
+
+class Collector:
+    """One pass over one index. Without `blobs` it touches no file."""
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore | None,
+        connection: Connection,
+        rules: Rules,
+        pause: float,
+        tell: Tell,
+        progress: Progress,
+    ) -> None:
+        self._database, self._blobs, self._connection, self._rules = database, blobs, connection, rules
+        self._pause, self._tell, self._progress = pause, tell, progress
+        self._report = Report()
+        self._is_sound = False
+
+    async def run(self, receiving: Callable[[Connection], set[str]], *, walk: bool) -> Report:
+        begun = time.monotonic()
+        await self._void_old_marks()
+        busy = await self._look(receiving)
+        last = 0
+        while found := await self._look(marking.repositories, last):
+            for repository in found:
+                await self._mark_manifests(repository)
+                await self._mark_links(repository)
+                before = await self._threshold(repository, busy)
+                await self._sweep("manifests", repository, before, sweeping.sweep_manifests)
+                await self._sweep("links", repository, before, sweeping.sweep_links)
+            last = found[-1].id
+        await self._sweep_unlinked()
+        if walk and self._blobs:
+            await self._sweep_strays(self._blobs)
+        await self._give_pages_back()
+        self._report.waiting, self._report.waiting_bytes = await self._look(marking.count_waiting)
+        await self._write(self._note_end, durable=False)
+        self._report.seconds = time.monotonic() - begun
+        return self._report
+
+    async def _look(self, query: Callable[..., Result], *arguments: Any) -> Result:
+        """Ask the index in a thread, then rest."""
+        begun = time.monotonic()
+        found = await asyncio.to_thread(query, self._connection, *arguments)
+        await self._rest(begun)
+        return found
+
+    async def _write(
+        self, change: Callable[..., Result], *arguments: Any, durable: bool = True, shown: bool | None = None
+    ) -> Result:
+        begun = time.monotonic()
+        found = await self._database.write(
+            lambda connection: change(connection, *arguments), durable=durable, shown=shown
+        )
+        await self._rest(begun)
+        return found
+
+    async def _rest(self, begun: float) -> None:
+        if self._pause:
+            await asyncio.sleep((time.monotonic() - begun) * self._pause)
+
+    def _hear(self, items: Sequence[Item]) -> None:
+        for item in items:
+            self._report.count(item)
+            self._tell(item)
+
+    # -- marking -------------------------------------------------------------------------------------
+
+    async def _void_old_marks(self) -> None:
+        """Those of another boot: a power cut may have brought back marks that had been taken off."""
+        boot = self._database.clock.boot
+        if await self._look(marking.column, "SELECT marked_in FROM clock") != [boot]:
+            await self._write(marking.void_marks, boot, durable=False)
+
+    async def _mark_manifests(self, repository: Marked) -> None:
+        kept = self._rules.untagged(repository.name)
+        since = 0 if kept is None else self._database.clock.now() - kept
+        dead, alive = await self._look(marking.judge_manifests, repository.id, since)
+        await self._set_marks("manifests", repository, dead)
+        await self._clear_marks("manifests", repository, alive)
+
+    async def _mark_links(self, repository: Marked) -> None:
+        after = 0
+        while end := await self._look(marking.end_of_links, repository.id, after):
+            unnamed = await self._look(marking.unnamed_links, repository.id, after, end[0])
+            await self._set_marks("links", repository, unnamed)
+            after, count = end
+            self._progress(count)
+        await self._clear_marks("links", repository, await self._look(marking.named_again, repository.id))
+
+    async def _set_marks(self, table: str, repository: Marked, blobs: Sequence[int]) -> None:
+        for some in _pieces(blobs, _MARKS):
+            # Shown: an answer kept from before would go on saying "here" without taking the mark off.
+            mark = self._database.clock.next()
+            await self._write(marking.set_marks, table, repository.id, mark, some, durable=False, shown=True)
+
+    async def _clear_marks(self, table: str, repository: Marked, blobs: Sequence[int]) -> None:
+        for some in _pieces(blobs, _MARKS):
+            await self._write(marking.clear_marks, table, repository.id, some, durable=False)
+
+    # -- sweeping ------------------------------------------------------------------------------------
+
+    async def _threshold(self, repository: Marked, busy: set[str]) -> int:
+        """What was marked until then may go."""
+        if self._rules.at_once:
+            return _EVER
+        now, grace = self._database.clock.now(), self._rules.grace
+        if repository.name in busy or repository.active > now - grace:
+            if await self._look(has_marks, repository.id):
+                self._report.held_up.append(repository.name)
+            return now - max(self._rules.patience, grace)
+        return now - grace
+
+    async def _sweep(self, table: str, repository: Marked, before: int, sweep: Sweep) -> None:
+        ripe = await self._look(sweeping.ripe, table, repository.id, before)
+        for some in _pieces(ripe, _SWEPT):
+            await self._require_sound_index()
+            swept: Swept = await self._write(sweep, repository, before, some)
+            self._hear(swept.items)
+            await self._unlink(swept.digests)
+
+    async def _sweep_unlinked(self) -> None:
+        after = 0
+        while end := await self._look(marking.end_of_blobs, after):
+            for some in _pieces(await self._look(sweeping.unlinked, after, end[0]), _SWEPT):
+                await self._require_sound_index()
+                await self._unlink(await self._write(sweeping.release, some))
+            after, count = end
+            self._progress(count)
+
+    async def _sweep_strays(self, blobs: BlobStore) -> None:
+        """Files that no row speaks for: what a crash leaves between an install and its claim."""
+        idle = 0 if self._rules.at_once else self._rules.grace
+        for low, high in blobs.shards():
+            found = await asyncio.to_thread(
+                blobs.list, low, idle=0 if self._rules.at_once else self._rules.grace
+            )
+            known = await self._look(sweeping.present_in, low, high)
+            strays = [digest for digest in found if digest not in known]
+            why = "no row of the index speaks for it"
+            for gone, size in await self._unlink(strays):
+                self._hear([Item("file", "", str(gone), size, why)])
+
+    async def _unlink(self, digests: Sequence[Digest]) -> list[tuple[Digest, int]]:
+        """Take the files of digests that no row speaks for; return those, with their bytes."""
+        gone: list[tuple[Digest, int]] = []
+        if self._blobs is None:
+            return gone
+        for some in _pieces(digests, _FILES):
+            gone += await self._take_files(self._blobs, some)
+        self._report.files += len(gone)
+        self._report.freed += sum(size for _, size in gone)
+        return gone
+
+    async def _take_files(self, blobs: BlobStore, digests: Sequence[Digest]) -> list[tuple[Digest, int]]:
+        # Open meanwhile, so that a large file's room is given back after the lock.
+        opened = await asyncio.to_thread(blobs.hold, digests)
+
+        def change(connection: Connection) -> list[Digest]:
+            unclaimed = [digest for digest in opened if not sweeping.is_present(connection, digest)]
+            for digest in unclaimed:
+                blobs.unlink(digest)
+            return unclaimed
+
+        try:
+            return [(digest, opened[digest].size) for digest in await self._write(change, durable=False)]
+        finally:
+            await asyncio.to_thread(blobs.let_go, opened)
+
+    # -- before and after ----------------------------------------------------------------------------
+
+    async def _require_sound_index(self) -> None:
+        """Before the first sweep. Raises IndexFailed: a damaged index may have lost what names something."""
+        if self._is_sound:
+            return
+        (found,) = await self._look(marking.column, "PRAGMA quick_check(1)")
+        if found != "ok":
+            raise IndexFailed(f"the index is damaged ({found}): nothing is collected; run `registry fsck`")
+        self._is_sound = True
+
+    async def _give_pages_back(self) -> None:
+        (free,) = await self._look(marking.column, "PRAGMA freelist_count")
+        while free > _PAGES:
+            left = await self._write(_vacuum, durable=False)
+            if left >= free:
+                return
+            free = left
+
+    def _note_end(self, connection: Connection) -> None:
+        note_time(connection, self._database.clock.look())
+        connection.execute("UPDATE clock SET collected = store_time()")
+
+
+def _vacuum(connection: Connection) -> int:
+    """Give a few pages back; return how many are left."""
+    connection.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
+    return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+
+
+def _pieces(found: Sequence[Any], count: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(found), count):
+        yield found[start : start + count]

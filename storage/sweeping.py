@@ -1,0 +1,133 @@
+"""The second half of a collection: what has been marked for long enough goes. Small changes of the index.
+
+Each looks at the mark again, in the transaction that takes the row: whoever was told in between that the
+content is here has taken the mark off.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from storage.database import Connection
+from storage.digest import Digest
+from storage.garbage import Item
+from storage.manifests import drop_manifest
+from storage.marking import Marked, column
+from storage.marks import IS_NAMED
+from storage.rows import MISSING, PRESENT, drop_if_empty
+
+
+@dataclass(slots=True)
+class Swept:
+    """What a change took; `digests` are those that no row speaks for any more."""
+
+    items: list[Item] = field(default_factory=list)
+    digests: list[Digest] = field(default_factory=list)
+
+
+def ripe(connection: Connection, table: str, repository: int, before: int) -> list[int]:
+    """Marked until `before`, as ids of blobs."""
+    sql = f"SELECT blob FROM {table} WHERE repository = ? AND mark <= ?"
+    return column(connection, sql, repository, before)
+
+
+def sweep_manifests(connection: Connection, repository: Marked, before: int, blobs: Sequence[int]) -> Swept:
+    swept = Swept()
+    gone = [blob for blob in blobs if _drop_manifest(connection, repository, before, blob, swept)]
+    return _settle(connection, repository, gone, swept)
+
+
+def _drop_manifest(connection: Connection, repository: Marked, before: int, blob: int, swept: Swept) -> bool:
+    row = connection.execute(
+        "SELECT digest, size, untagged IS NOT NULL FROM manifests"
+        " WHERE repository = ? AND blob = ? AND mark <= ?"
+        " AND NOT EXISTS (SELECT 1 FROM tags WHERE repository = manifests.repository"
+        " AND manifest = manifests.blob AND name NOT GLOB 'sha256-*' AND name NOT GLOB 'sha512-*')"
+        " AND NOT EXISTS (SELECT 1 FROM edges"
+        " JOIN manifests AS parent ON parent.repository = edges.repository AND parent.blob = edges.parent"
+        " WHERE edges.child = manifests.blob AND edges.repository = manifests.repository"
+        " AND edges.kind = 3 AND parent.mark IS NULL)",
+        (repository.id, blob, before),
+    ).fetchone()
+    if row is None:
+        return False
+    binary, size, untagged = row
+    tags = column(
+        connection, "SELECT name FROM tags WHERE repository = ? AND manifest = ?", repository.id, blob
+    )
+    connection.execute("DELETE FROM tags WHERE repository = ? AND manifest = ?", (repository.id, blob))
+    why = "the manifest that it refers to is gone"
+    swept.items += [Item("tag", repository.name, tag, 0, why) for tag in tags]
+    drop_manifest(connection, repository.id, blob)
+    why = "no tag names it any more" if untagged else "what it refers to, or belonged to, is gone"
+    swept.items.append(Item("manifest", repository.name, str(Digest.from_binary(binary)), size, why))
+    return True
+
+
+def sweep_links(connection: Connection, repository: Marked, before: int, blobs: Sequence[int]) -> Swept:
+    swept, gone = Swept(), []
+    for blob in blobs:
+        taken = connection.execute(
+            f"DELETE FROM links WHERE repository = ? AND blob = ? AND mark <= ? AND NOT {IS_NAMED}",
+            (repository.id, blob, before),
+        ).rowcount
+        if not taken:
+            continue
+        gone.append(blob)
+        sql = "SELECT digest, size FROM blobs WHERE id = ?"
+        binary, size = connection.execute(sql, (blob,)).fetchone()
+        name = str(Digest.from_binary(binary))
+        swept.items.append(Item("blob", repository.name, name, size, "no manifest names it"))
+    return _settle(connection, repository, gone, swept)
+
+
+def _settle(connection: Connection, repository: Marked, gone: Sequence[int], swept: Swept) -> Swept:
+    """After names of a repository went: what goes with them."""
+    if gone and drop_if_empty(connection, repository.id):
+        why = "it holds nothing any more"
+        swept.items.append(Item("repository", repository.name, repository.name, 0, why))
+    swept.digests = release(connection, gone)
+    return swept
+
+
+def unlinked(connection: Connection, after: int, end: int) -> list[int]:
+    """Blobs that no repository holds: nobody can have been told of them."""
+    sql = (
+        "SELECT id FROM blobs WHERE id > ? AND id <= ?"
+        " AND NOT EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
+        " AND NOT EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)"
+        " AND (state = ? OR NOT EXISTS (SELECT 1 FROM edges WHERE child = blobs.id))"
+    )
+    return column(connection, sql, after, end, PRESENT)
+
+
+def release(connection: Connection, blobs: Sequence[int]) -> list[Digest]:
+    """Forget blobs that no repository holds; return those that can have files."""
+    gone = []
+    for blob in blobs:
+        row = connection.execute(
+            "SELECT digest, EXISTS (SELECT 1 FROM edges WHERE child = blobs.id) FROM blobs WHERE id = ?"
+            " AND NOT EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
+            " AND NOT EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)",
+            (blob,),
+        ).fetchone()
+        if row is None:
+            continue
+        binary, is_named = row
+        if is_named:  # by a manifest that may lack it
+            connection.execute("UPDATE blobs SET state = ? WHERE id = ?", (MISSING, blob))
+        else:
+            connection.execute("DELETE FROM blobs WHERE id = ?", (blob,))
+        if (digest := Digest.from_binary(binary)).supported:
+            gone.append(digest)
+    return gone
+
+
+def is_present(connection: Connection, digest: Digest) -> bool:
+    sql = "SELECT 1 FROM blobs WHERE digest = ? AND state = ?"
+    return connection.execute(sql, (digest.binary, PRESENT)).fetchone() is not None
+
+
+def present_in(connection: Connection, low: Digest, high: Digest) -> set[Digest]:
+    """Digests from `low` to `high` that are here."""
+    sql = "SELECT digest FROM blobs WHERE digest BETWEEN ? AND ? AND state = ?"
+    return {Digest.from_binary(found) for found in column(connection, sql, low.binary, high.binary, PRESENT)}
