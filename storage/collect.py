@@ -201,9 +201,7 @@ class Collector:
         """Files that no row speaks for: what a crash leaves between an install and its claim."""
         idle = 0 if self._rules.at_once else self._rules.grace
         for low, high in blobs.shards():
-            found = await asyncio.to_thread(
-                blobs.list, low, idle=0 if self._rules.at_once else self._rules.grace
-            )
+            found = await asyncio.to_thread(blobs.list, low, idle=idle)
             known = await self._look(sweeping.present_in, low, high)
             strays = [digest for digest in found if digest not in known]
             why = "no row of the index speaks for it"
