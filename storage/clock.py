@@ -1,7 +1,7 @@
 """The store's own time: seconds that no setting of a wall clock makes jump.
 
 Within one boot of the machine it goes as fast as CLOCK_BOOTTIME. From one boot to the next it advances as the
-wall clock did, but never back, and by a month at most: a clock that was found to be decades off lets nothing
+wall clock did, if that went forward by a month at most: a clock that was found to be decades off lets nothing
 grow old. So nothing is deleted for its age unless it was here for so long.
 """
 
@@ -58,8 +58,9 @@ class Clock:
         elif last.boot == self.boot:
             self.anchor = last
         else:
-            off = min(max(wall - last.wall, 0), _LONGEST_OFF)
-            self.anchor = Anchor(self.boot, uptime, last.time + off, wall)
+            off = wall - last.wall
+            trusted = off if 0 <= off <= _LONGEST_OFF else 0
+            self.anchor = Anchor(self.boot, uptime, last.time + trusted, wall)
 
     def now(self) -> int:
         """Seconds, never more than have passed."""

@@ -34,6 +34,7 @@ _MARKS = 500  # rows in one transaction
 _SWEPT = 100  # the same of what goes: it holds every writer up
 _FILES = 64  # open at once
 _PAGES = 200  # of the index, given back in one transaction
+_CHECK = "PRAGMA quick_check(1)"
 _EVER = 2**62  # later than any mark
 
 
@@ -240,7 +241,7 @@ class Collector:
         """Before the first sweep. Raises IndexFailed: a damaged index may have lost what names something."""
         if self._is_sound:
             return
-        (found,) = await self._look(marking.column, "PRAGMA quick_check(1)")
+        (found,) = await self._look(marking.column, _CHECK)
         if found != "ok":
             raise IndexFailed(f"the index is damaged ({found}): nothing is collected; run `registry fsck`")
         self._is_sound = True

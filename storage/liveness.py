@@ -31,13 +31,15 @@ def live(
 
     Roots are what tags name, what was only ever pushed by digest, and what was used at `since` or later
     after its last tag had left. They keep what they name, and what refers to them by `subject` or by the
-    tag schema. What refers to a manifest that is here lives only with that one, and never keeps it.
+    tag schema. What belongs to a manifest that is here, by an index or as a referrer, lives only with that
+    one; a referrer never keeps its subject.
     """
     by_digest = {manifest.digest: manifest for manifest in manifests}
     referrers: dict[int, list[int]] = {}
     for manifest in manifests:
         if manifest.subject is not None and (subject := by_digest.get(manifest.subject)):
             referrers.setdefault(subject.blob, []).append(manifest.blob)
+    belonging = {child for found in children.values() for child in found}
     roots, tagged = [], set()
     for tag, blob in tags:
         tagged.add(blob)
@@ -50,6 +52,7 @@ def live(
         manifest.blob
         for manifest in manifests
         if manifest.blob not in tagged
+        and manifest.blob not in belonging
         and manifest.subject not in by_digest
         and (not manifest.untagged or manifest.used >= since)
     ]

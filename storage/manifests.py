@@ -224,13 +224,18 @@ class Manifests:
 
 
 def drop_manifest(connection: Connection, repository: int, blob: int) -> None:
-    """Take a manifest that no tag names. What refers to it counts from now as untagged."""
-    connection.execute(
-        "UPDATE manifests SET untagged = store_time() WHERE repository = :repository AND untagged IS NULL"
-        " AND subject = (SELECT digest FROM blobs WHERE id = :blob) AND NOT EXISTS"
-        " (SELECT 1 FROM tags WHERE repository = manifests.repository AND manifest = manifests.blob)",
-        {"repository": repository, "blob": blob},
+    """Take a manifest that no tag names. What belonged to it counts from now as untagged."""
+    belonging = (
+        "subject = (SELECT digest FROM blobs WHERE id = :blob)",
+        "blob IN (SELECT child FROM edges WHERE repository = :repository AND parent = :blob AND kind = 3)",
     )
+    for condition in belonging:
+        connection.execute(
+            "UPDATE manifests SET untagged = store_time() WHERE repository = :repository"
+            f" AND {condition} AND untagged IS NULL AND NOT EXISTS"
+            " (SELECT 1 FROM tags WHERE repository = manifests.repository AND manifest = manifests.blob)",
+            {"repository": repository, "blob": blob},
+        )
     children = connection.execute(
         "SELECT DISTINCT child FROM edges WHERE repository = ? AND parent = ?", (repository, blob)
     ).fetchall()

@@ -1,0 +1,510 @@
+"""What a collection takes, what it leaves, and when."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from storage.collect import collect
+from storage.database import Connection
+from storage.digest import Digest
+from storage.errors import BlobMissing, IndexFailed, StoreBusy, StoreDegraded
+from storage.garbage import DAY, HOUR, Item, Report, Rules
+from storage.links import LinkRow
+from storage.locks import held
+from storage.manifests import EdgeKind
+from storage.store import Store
+from tests.storage.conftest import Opener
+from tests.storage.hands import Hands
+from tests.storage.pushing import allow, begin, edge, push_blob, push_manifest, row
+
+Act = Callable[[Store], Awaitable[object]]
+
+LAYER, OTHER = b"layer", b"another layer"
+IMAGE, SECOND, INDEX, REFERRER = b"image", b"second image", b"index", b"referrer"
+MONTH = 30 * DAY
+RULES = Rules()
+
+
+@pytest.fixture
+def hands() -> Hands:
+    return Hands()
+
+
+@pytest.fixture
+def store(opener: Opener, hands: Hands) -> Store:
+    return opener(durable=False, machine=hands.machine)
+
+
+async def push_image(
+    store: Store,
+    raw: bytes = IMAGE,
+    *tags: str,
+    layers: Sequence[bytes] = (LAYER,),
+    repository: str = "a",
+    subject: bytes | None = None,
+) -> None:
+    for layer in layers:
+        await push_blob(store, repository, layer)
+    manifest = row(raw, subject=Digest.of(subject) if subject else None)
+    await push_manifest(store, repository, raw, [edge(layer) for layer in layers], tags, manifest=manifest)
+
+
+async def push_index(store: Store, *children: bytes, raw: bytes = INDEX, tag: str = "i") -> None:
+    await push_manifest(store, "a", raw, [edge(child, EdgeKind.CHILD) for child in children], [tag])
+
+
+def untag(tag: str) -> Act:
+    return lambda store: store.names.manifests.remove_tag("a", tag, check=allow)
+
+
+def delete(raw: bytes) -> Act:
+    return lambda store: store.names.manifests.remove(
+        "a", Digest.of(raw), even_if_referenced=False, check=allow
+    )
+
+
+async def two_passes(store: Store, hands: Hands, *, apart: float = HOUR + 2) -> Report:
+    """Everything that has no use now is gone after them."""
+    await collect(store, RULES)
+    hands.wait(apart)
+    return await collect(store, RULES)
+
+
+def files(store: Store) -> set[bytes]:
+    """The contents of all blobs."""
+    found = set()
+    for _, entry in store.blobs.walk():
+        with open(entry.path, "rb") as file:
+            found.add(file.read())
+    return found
+
+
+async def present(store: Store) -> set[Digest]:
+    """What the index says is here."""
+    sql = "SELECT digest FROM blobs WHERE state = 1"
+    rows = await store.database.read(lambda connection: connection.execute(sql).fetchall())
+    return {Digest.from_binary(digest) for (digest,) in rows}
+
+
+# -- what nothing needs ----------------------------------------------------------------------------------
+
+
+async def old_uploads(store: Store) -> None:
+    await push_image(store, IMAGE, "t")
+    await push_blob(store, "a", OTHER)
+
+
+async def replaced(store: Store) -> None:
+    await push_image(store, IMAGE, "t", layers=[LAYER, OTHER])
+    await push_image(store, SECOND, "t", layers=[LAYER])
+
+
+async def deleted(store: Store) -> None:
+    await push_image(store, IMAGE, "t", layers=[LAYER, OTHER])
+    await push_image(store, SECOND, "u", layers=[LAYER])
+    await delete(IMAGE)(store)
+
+
+async def untagged_index(store: Store) -> None:
+    for raw in (IMAGE, SECOND):
+        await push_image(store, raw)
+    await push_index(store, IMAGE, SECOND)
+    await untag("i")(store)
+
+
+async def only_by_digest(store: Store) -> None:
+    await push_image(store)
+
+
+async def child_with_a_tag(store: Store) -> None:
+    await push_image(store, IMAGE, "t")
+    await push_image(store, SECOND, layers=[OTHER])
+    await push_index(store, IMAGE, SECOND)
+    await untag("i")(store)
+
+
+async def referred_to(store: Store) -> None:
+    await push_image(store, IMAGE, "t")
+    await push_image(store, REFERRER, layers=[OTHER], subject=IMAGE)
+
+
+async def refers_to_the_deleted(store: Store) -> None:
+    await push_image(store, SECOND, "u")
+    await push_image(store, IMAGE, "t")
+    await push_image(store, REFERRER, layers=[OTHER], subject=IMAGE)
+    await delete(IMAGE)(store)
+
+
+async def refers_to_the_untagged(store: Store) -> None:
+    await push_image(store, SECOND, "u")
+    await push_image(store, IMAGE, "t")
+    await push_image(store, REFERRER, layers=[OTHER], subject=IMAGE)
+    await untag("t")(store)
+
+
+async def refers_to_the_absent(store: Store) -> None:
+    await push_image(store, REFERRER, layers=[OTHER], subject=IMAGE)
+
+
+async def signed_by_tag(store: Store) -> None:
+    await push_image(store, IMAGE, "t")
+    await push_image(store, REFERRER, f"sha256-{Digest.of(IMAGE).encoded}.sig", layers=[OTHER])
+
+
+async def signed_by_tag_and_untagged(store: Store) -> None:
+    await push_image(store, SECOND, "u")
+    await signed_by_tag(store)
+    await untag("t")(store)
+
+
+async def signature_of_elsewhere(store: Store) -> None:
+    await push_image(store, REFERRER, f"sha256-{Digest.of(IMAGE).encoded}.sig", layers=[OTHER])
+
+
+async def each_signs_the_other(store: Store) -> None:
+    await push_image(store, IMAGE, f"sha256-{Digest.of(SECOND).encoded}")
+    await push_image(store, SECOND, f"sha256-{Digest.of(IMAGE).encoded}", "t")
+
+
+async def bytes_lost(store: Store) -> None:
+    """A manifest that can't be read any more: what it names stays until a push brings it back."""
+    await push_image(store, IMAGE, "t")
+    store.blobs.unlink(Digest.of(IMAGE))
+    await store.names.links.lose(Digest.of(IMAGE), lambda: True)
+
+
+KEPT: dict[str, tuple[Act, set[bytes]]] = {
+    "a blob that no manifest names": (old_uploads, {IMAGE, LAYER}),
+    "a manifest that lost its tag": (replaced, {SECOND, LAYER}),
+    "a manifest that was deleted": (deleted, {SECOND, LAYER}),
+    "an index that lost its tag, and its images": (untagged_index, set()),
+    "pushed by digest alone": (only_by_digest, {IMAGE, LAYER}),
+    "a child with a tag of its own": (child_with_a_tag, {IMAGE, LAYER}),
+    "what refers to a live one": (referred_to, {IMAGE, LAYER, REFERRER, OTHER}),
+    "what refers to a deleted one": (refers_to_the_deleted, {SECOND, LAYER}),
+    "what refers to one that lost its tag": (refers_to_the_untagged, {SECOND, LAYER}),
+    "what refers to one that was never here": (refers_to_the_absent, {REFERRER, OTHER}),
+    "a signature by tag": (signed_by_tag, {IMAGE, LAYER, REFERRER, OTHER}),
+    "a signature by tag of one that lost its tag": (signed_by_tag_and_untagged, {SECOND, LAYER}),
+    "a signature by tag of one that is elsewhere": (signature_of_elsewhere, {REFERRER, OTHER}),
+    "two that sign each other": (each_signs_the_other, {IMAGE, SECOND, LAYER}),
+    "what a lost manifest names": (bytes_lost, {LAYER}),
+}
+
+
+@pytest.mark.parametrize(("act", "left"), KEPT.values(), ids=KEPT)
+async def test_what_is_left_two_passes_later(store: Store, hands: Hands, act: Act, left: set[bytes]) -> None:
+    await act(store)
+    hands.wait(MONTH + 1)
+    await two_passes(store, hands)
+    assert files(store) == left
+    named = await store.database.read(
+        lambda c: {d for (d,) in c.execute("SELECT digest FROM blobs WHERE state = 1")}
+    )
+    assert named == {Digest.of(raw).binary for raw in left}
+
+
+# -- when --------------------------------------------------------------------------------------------------
+
+
+async def look(store: Store, digest: Digest) -> LinkRow | None:
+    try:
+        return await store.names.links.find("a", digest)
+    except BlobMissing:
+        return None
+
+
+async def test_a_mark_is_swept_after_the_grace_and_not_before(store: Store, hands: Hands) -> None:
+    digest = await push_blob(store, "a", LAYER)
+    hands.wait(HOUR + 1)  # the repository is quiet again
+    assert (await collect(store, RULES)).waiting == 1
+    hands.wait(HOUR)
+    assert (await collect(store, RULES)).blobs == 0
+    assert await look(store, digest) == LinkRow(len(LAYER), marked=True)
+    hands.wait(1)
+    assert (await collect(store, RULES)).blobs == 1
+    assert await look(store, digest) is None
+
+
+async def keep_link(store: Store) -> None:
+    await store.names.links.keep("a", Digest.of(LAYER))
+
+
+async def push_again(store: Store) -> None:
+    await push_blob(store, "a", LAYER)
+
+
+async def mount_again(store: Store) -> None:
+    await push_blob(store, "b", LAYER)
+    await store.names.links.mount("a", Digest.of(LAYER), store.blobs.size, source="b")
+
+
+async def name_it(store: Store) -> None:
+    await push_manifest(store, "a", IMAGE, [edge(LAYER)], ["t"])
+
+
+@pytest.mark.parametrize("act", [keep_link, push_again, mount_again, name_it])
+async def test_whoever_is_told_that_it_is_here_takes_the_mark_off(
+    store: Store, hands: Hands, act: Act
+) -> None:
+    digest = await push_blob(store, "a", LAYER)
+    await collect(store, RULES)
+    hands.wait(HOUR + 1)
+    await act(store)
+    assert await look(store, digest) == LinkRow(len(LAYER))
+    assert (await collect(store, RULES)).blobs == 0
+    hands.wait(HOUR)
+    assert (await collect(store, RULES)).blobs == 0
+    assert LAYER in files(store)
+
+
+async def tag_again(store: Store) -> None:
+    await push_index(store, IMAGE, SECOND, tag="again")
+
+
+async def keep_index(store: Store) -> None:
+    await store.names.manifests.keep("a", Digest.of(INDEX))
+
+
+async def name_the_index(store: Store) -> None:
+    await push_index(store, INDEX, raw=b"index of an index", tag="outer")
+
+
+@pytest.mark.parametrize("act", [tag_again, keep_index, name_the_index])
+async def test_a_manifest_takes_the_marks_of_all_that_it_keeps_off(
+    store: Store, hands: Hands, act: Act
+) -> None:
+    await untagged_index(store)
+    await push_image(store, REFERRER, layers=[OTHER], subject=IMAGE)
+    await push_image(store, b"signature", f"sha256-{Digest.of(INDEX).encoded}.sig", layers=[b"signed"])
+    hands.wait(MONTH + 1)
+    await collect(store, RULES)
+    waiting = (await collect(store, RULES)).waiting
+    assert waiting == 8  # five manifests, three layers
+    await act(store)
+    marks = "SELECT mark FROM links UNION SELECT mark FROM manifests"
+    assert await store.database.read(lambda c: c.execute(marks).fetchall()) == [(None,)]
+
+
+@pytest.mark.parametrize(("days", "kept"), [(29, True), (31, False)], ids=["within a month", "after it"])
+@pytest.mark.parametrize("last", ["untagged", "pushed again", "pulled"])
+async def test_what_lost_its_tag_goes_a_month_after_its_last_use(
+    store: Store, hands: Hands, last: str, days: int, kept: bool
+) -> None:
+    await push_image(store, IMAGE, "t")
+    await push_image(store, SECOND, "t", layers=[OTHER])
+    if last != "untagged":
+        hands.wait(20 * DAY)
+        await USES[last](store)
+    hands.wait(days * DAY)
+    await two_passes(store, hands)
+    assert (IMAGE in files(store)) is kept
+
+
+async def note_pull(store: Store) -> None:
+    def change(connection: Connection) -> None:
+        connection.execute(
+            "UPDATE manifests SET pulled = store_time() WHERE digest = ?", (Digest.of(IMAGE).binary,)
+        )
+
+    await store.database.write(change, durable=False)
+
+
+USES: dict[str, Act] = {"pushed again": lambda store: push_image(store, IMAGE), "pulled": note_pull}
+
+
+async def test_uploads_hold_their_repository_up_for_a_day(store: Store, hands: Hands) -> None:
+    """A client that pushes for hours was told of blobs that no manifest names yet."""
+    digest = await push_blob(store, "a", LAYER)
+    upload = await begin(store, b"so far")
+    await store.names.sessions.begin(upload, "a", "", "sha256")
+    await collect(store, RULES)
+    for _ in range(23):
+        hands.wait(HOUR)
+        assert (await collect(store, RULES)).held_up == ["a"]
+    assert await look(store, digest)
+    hands.wait(HOUR + 2)
+    await collect(store, RULES)
+    assert not await look(store, digest)
+
+
+async def test_blobs_that_come_in_hold_their_repository_up(store: Store, hands: Hands) -> None:
+    digest = await push_blob(store, "a", LAYER)
+    await collect(store, RULES)
+    hands.wait(HOUR - 1)
+    await push_blob(store, "a", OTHER)
+    hands.wait(HOUR - 1)
+    assert (await collect(store, RULES)).held_up == ["a"]
+    assert await look(store, digest)
+    hands.wait(2)
+    await collect(store, RULES)
+    assert not await look(store, digest)
+
+
+@pytest.mark.parametrize("years", [-10, 10])
+@pytest.mark.parametrize("reboots", [False, True])
+async def test_no_clock_that_jumps_makes_anything_old(
+    opener: Opener, hands: Hands, years: int, reboots: bool
+) -> None:
+    store = opener(machine=hands.machine)
+    await push_image(store, IMAGE, "t")
+    await push_image(store, SECOND, "t", layers=[OTHER])  # IMAGE has lost its tag
+    await collect(store, RULES)
+    hands.wait(100)
+    if reboots:
+        hands.boot_again("another boot")
+    hands.wall += years * 365 * DAY
+    if reboots:
+        store = opener(machine=hands.machine)
+    for _ in range(3):
+        hands.wait(2 * HOUR)
+        await collect(store, RULES)
+    assert files(store) == {IMAGE, SECOND, LAYER, OTHER}
+    hands.wait(MONTH + 1)
+    await two_passes(store, hands)
+    assert files(store) == {SECOND, OTHER}
+
+
+async def test_marks_of_another_boot_count_for_nothing(opener: Opener, hands: Hands) -> None:
+    store = opener(machine=hands.machine)
+    digest = await push_blob(store, "a", LAYER)
+    await collect(store, RULES)
+    hands.boot_again("another boot", off=DAY)
+    store = opener(machine=hands.machine)
+    await collect(store, RULES)
+    assert await look(store, digest)
+    hands.wait(HOUR + 2)
+    await collect(store, RULES)
+    assert not await look(store, digest)
+
+
+async def test_at_once_takes_all_in_one_pass(store: Store, hands: Hands) -> None:
+    await untagged_index(store)
+    await push_blob(store, "b", OTHER)
+    hands.wait(MONTH + 1)
+    report = await collect(store, Rules(at_once=True))
+    assert (report.manifests, report.blobs, report.repositories) == (3, 2, 2)
+    assert files(store) == set()
+    assert await store.names.listings.repositories(after="", limit=9) == []
+
+
+# -- what it tells -----------------------------------------------------------------------------------------
+
+
+async def test_it_says_what_went_and_why(store: Store, hands: Hands) -> None:
+    await push_image(store, IMAGE, "t", layers=[LAYER, OTHER])
+    await push_blob(store, "b", LAYER)
+    await push_manifest(store, "b", SECOND, [edge(LAYER)], ["t"])
+    await untag("t")(store)
+    hands.wait(MONTH + 1)
+    await collect(store, RULES)
+    hands.wait(HOUR + 2)
+    told: list[Item] = []
+    report = await collect(store, RULES, tell=told.append)
+    assert sorted((item.kind, item.name, item.why) for item in told) == sorted(
+        [
+            ("manifest", str(Digest.of(IMAGE)), "no tag names it any more"),
+            ("blob", str(Digest.of(LAYER)), "no manifest names it"),
+            ("blob", str(Digest.of(OTHER)), "no manifest names it"),
+            ("repository", "a", "it holds nothing any more"),
+        ]
+    )
+    assert {item.repository for item in told} == {"a"}
+    assert (report.files, report.freed) == (2, len(IMAGE) + len(OTHER))
+
+
+# -- files -------------------------------------------------------------------------------------------------
+
+
+async def test_files_that_no_row_speaks_for_go_once_they_are_old(store: Store) -> None:
+    await store.blobs.put(Digest.of(LAYER), LAYER)
+    assert (await collect(store, RULES)).strays == 0
+    assert (await collect(store, Rules(grace=0))).strays == 1
+    assert files(store) == set()
+
+
+async def test_a_file_that_a_push_claims_just_then_stays(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the folder and the lock."""
+    await store.blobs.put(Digest.of(LAYER), LAYER)
+    hold = store.blobs.hold
+
+    def claimed_first(digests: Sequence[Digest]) -> object:
+        loop.call_soon_threadsafe(lambda: claims.append(asyncio.ensure_future(push_blob(store, "a", LAYER))))
+        while not claims or not claims[0].done():
+            pass
+        return hold(digests)
+
+    loop, claims = asyncio.get_running_loop(), list[asyncio.Task[Digest]]()
+    monkeypatch.setattr(store.blobs, "hold", claimed_first)
+    assert (await collect(store, Rules(grace=0))).strays == 0
+    assert files(store) == {LAYER}
+
+
+async def test_content_that_another_repository_holds_keeps_its_file(store: Store, hands: Hands) -> None:
+    for repository in ("a", "b"):
+        await push_blob(store, repository, LAYER)
+    await push_manifest(store, "b", IMAGE, [edge(LAYER)], ["t"])
+    report = await two_passes(store, hands)
+    assert (report.blobs, report.files) == (1, 0)
+    assert LAYER in files(store)
+
+
+async def test_content_that_a_manifest_may_lack_is_remembered_as_missing(store: Store, hands: Hands) -> None:
+    await push_blob(store, "a", LAYER)
+    await push_manifest(store, "b", IMAGE, [edge(LAYER, required=False)], ["t"])
+    await two_passes(store, hands)
+    assert files(store) == {IMAGE}
+    await push_blob(store, "b", LAYER)
+    assert await store.names.links.find("b", Digest.of(LAYER)) == LinkRow(len(LAYER))
+
+
+# -- what stops it -----------------------------------------------------------------------------------------
+
+
+async def test_one_collector_at_a_time(store: Store) -> None:
+    with held(store.layout.gc_lock, "a test"), pytest.raises(StoreBusy, match="another process collects"):
+        await collect(store, RULES)
+    await collect(store, RULES)
+
+
+async def test_a_damaged_index_lets_nothing_go(
+    store: Store, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await push_blob(store, "a", LAYER)
+    await collect(store, RULES)
+    hands.wait(HOUR + 2)
+    monkeypatch.setattr("storage.collect._CHECK", "SELECT 'a page is missing'")
+    with pytest.raises(IndexFailed, match="a page is missing"):
+        await collect(store, RULES)
+    assert files(store) == {LAYER}
+
+
+async def test_a_degraded_store_lets_nothing_go(opener: Opener, hands: Hands) -> None:
+    store = opener(machine=hands.machine)
+    await push_blob(store, "a", LAYER)
+    await collect(store, RULES)
+    hands.wait(HOUR + 2)
+    store.files.latch("a test")
+    with pytest.raises(StoreDegraded):
+        await collect(store, RULES)
+    assert files(store) == {LAYER}
+
+
+async def test_the_index_shrinks(store: Store, hands: Hands) -> None:
+    for number in range(20):
+        raw = b"manifest %d" % number
+        tags = [f"a-tag-with-a-long-name-{count:0100}" for count in range(300)]
+        await push_manifest(store, f"r{number}", raw, tags=tags)
+    await store.database.checkpoint()
+    before = os.path.getsize(store.layout.index)
+    for number in range(20):
+        await store.names.manifests.remove(
+            f"r{number}", Digest.of(b"manifest %d" % number), even_if_referenced=False, check=allow
+        )
+    await collect(store, RULES)
+    await store.database.checkpoint()
+    assert os.path.getsize(store.layout.index) < before / 2
