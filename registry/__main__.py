@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import click
@@ -222,6 +222,66 @@ def fsck(repair: bool, as_json: bool, config_file: str | None, **flags: object) 
     as_object = {"sound": report.sound, **asdict(report)}
     click.echo(json.dumps(as_object, indent=2) if as_json else summary(report))
     sys.exit(0 if report.sound else 1)
+
+
+@cli.command("gc")
+@click.option("--grace", metavar="TIME", help="Take this grace instead of gc_grace: seconds, or 30m, 2h.")
+@click.option("--now", is_flag=True, help="Without any grace, and only where no server runs.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--verbose", "-v", is_flag=True, help="Print every manifest and blob that goes, and why.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@settings_options("root")
+def collect_garbage(
+    grace: str | None,
+    now: bool,
+    dry_run: bool,
+    verbose: bool,
+    as_json: bool,
+    config_file: str | None,
+    **flags: object,
+) -> None:
+    """Delete what nothing names any more. Works beside a running server, which does the same by itself.
+
+    One pass marks what has become garbage, and deletes what an earlier pass has marked a grace ago; --now
+    does both at once.
+
+    \b
+    Examples:
+      registry gc
+      registry gc --dry-run --json
+      registry gc --grace 600 --verbose
+      registry gc --now
+    """
+    settings = _load({**flags, "gc_grace": grace}, config_file).settings
+    from registry.cli import gc, text
+    from registry.gc import rules_of
+    from storage.garbage import Item
+
+    rules = replace(rules_of(settings), at_once=now)
+
+    def tell(item: Item) -> None:
+        items.append(item)
+        if verbose and not as_json:
+            click.echo(f"{item.kind} {item.repository} {item.name}: {item.why}")
+
+    items: list[Item] = []
+    with _explained():
+        if dry_run:
+            first, later, report = gc.look_ahead(settings, rules)
+            for item in (*first, *later) if verbose and not as_json else ():
+                click.echo(f"{item.kind} {item.repository} {item.name}: {item.why}")
+            if as_json:
+                found = {"now": [asdict(each) for each in first], "later": [asdict(each) for each in later]}
+                click.echo(json.dumps({**asdict(report), **found}, indent=2))
+            else:
+                click.echo("\n".join([gc.listing(first, later), gc.summary(report, would=True)]))
+            return
+        with text.Counter(sys.stderr) as counter:
+            report = gc.run(settings, rules, tell=tell, counter=counter)
+    if as_json:
+        click.echo(json.dumps({**asdict(report), "items": [asdict(each) for each in items]}, indent=2))
+    else:
+        click.echo(gc.summary(report))
 
 
 @cli.command()

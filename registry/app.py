@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
 
 from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -13,10 +14,13 @@ from registry.api.access_log import AccessLog, Lines
 from registry.api.gate import Gate
 from registry.api.health import health_routes
 from registry.config import Settings
+from registry.gc import collect_in_turn, rules_of
 from registry.policies.anonymous_pull import AnonymousPull
 from registry.policies.no_delete import NoDelete
 from registry.registry import Registry
 from storage.store import Store, open_store
+
+Task = Callable[[], Coroutine[object, object, None]]
 
 logger = logging.getLogger("registry")
 
@@ -28,13 +32,24 @@ _SWEEPS = 4  # in one expiry: a session lives a quarter longer than it must
 
 def open_settings(settings: Settings) -> Store:
     """The store that the settings name. Raises StoreUnusable."""
-    return open_store(settings.root, durable=not settings.ephemeral, allow_network=settings.allow_network_fs)
+    return open_store(
+        settings.root,
+        durable=not settings.ephemeral,
+        allow_network=settings.allow_network_fs,
+        serving=True,
+    )
 
 
 def policies(settings: Settings) -> list[Policy]:
     pull_only: list[Policy] = [AnonymousPull()] if settings.anonymous == "pull" else []
     undeletable: list[Policy] = [] if settings.delete else [NoDelete()]
     return [*pull_only, *undeletable]
+
+
+def tasks(store: Store, registry: Registry, settings: Settings) -> list[Task]:
+    """What goes on beside the requests, in every worker, until the server stops."""
+    collecting = [partial(collect_in_turn, store, rules_of(settings))] if settings.gc else []
+    return [partial(_expire_uploads, registry, settings.upload_expiry), *collecting]
 
 
 def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Router:
@@ -45,13 +60,13 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[dict[str, object]]:
-        task = asyncio.create_task(_expire_uploads(registry, settings.upload_expiry))
+        running = [asyncio.create_task(task()) for task in tasks(store, registry, settings)]
         try:
             yield {PROMPT: gate.prompt, THREADS: store.threads}
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
             if lines:
                 lines.write()
 

@@ -87,6 +87,16 @@ class Settings:
     upload_expiry: int = field(
         default=3600, metadata=_about(seconds(1), "How long an upload session without new bytes is kept.")
     )
+    gc: bool = field(
+        default=True, metadata=_about(SWITCH, "Collect garbage while serving: what nothing names any more.")
+    )
+    gc_grace: int = field(
+        default=3600,
+        metadata=_about(
+            seconds(1),
+            "How long what nothing names is kept: a client was told that it is here, and may be pushing.",
+        ),
+    )
     drain: int = field(
         default=30, metadata=_about(seconds(0), "How long a stop waits for the requests in flight.")
     )

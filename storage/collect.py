@@ -8,9 +8,11 @@ installs it again.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from storage import marking, sweeping
@@ -18,12 +20,13 @@ from storage.blobs import BlobStore
 from storage.database import Connection, Database, note_time
 from storage.digest import Digest
 from storage.errors import IndexFailed
+from storage.files import temporary_root
 from storage.garbage import Item, Report, Rules
 from storage.locks import held
 from storage.marking import Marked
 from storage.marks import has_marks
 from storage.store import Store
-from storage.sweeping import Swept
+from storage.sweeping import Gone, Swept
 
 Result = TypeVar("Result")
 Sweep = Callable[[Connection, Marked, int, Sequence[int]], Swept]
@@ -54,8 +57,36 @@ async def collect(
     """
     busy = "another process collects garbage, or makes a backup, here: try again when it has ended"
     with held(store.layout.gc_lock, busy), closing(store.database.scan()) as connection:
-        collector = Collector(store.database, store.blobs, connection, rules, pause, tell, progress)
+        collector = Collector(
+            store.database, store.blobs, connection, rules, pause=pause, tell=tell, progress=progress
+        )
         return await collector.run(_receiving(store), walk=walk)
+
+
+async def foresee(store: Store, rules: Rules) -> tuple[list[Item], list[Item], Report]:
+    """What a pass would take now, and what more it would take once its grace is over. Nothing changes.
+
+    It collects in a copy of the index. The report is of both together.
+    """
+    now: list[Item] = []
+    later: list[Item] = []
+    with temporary_root() as folder:
+        path = os.path.join(folder, "index.db")
+        await asyncio.to_thread(store.database.snapshot, path)
+        copy = Database(path, os.path.join(folder, "write.lock"), store.files, durable=False)
+        try:
+            with closing(copy.scan()) as connection:
+                receiving = _receiving(store)
+                first = Collector(copy, None, connection, rules, tell=now.append)
+                report = await first.run(receiving, walk=False)
+                rest = Collector(copy, None, connection, replace(rules, at_once=True), tell=later.append)
+                both = await rest.run(receiving, walk=False)
+        finally:
+            copy.close()
+    both.held_up = report.held_up
+    for name in ("manifests", "blobs", "tags", "repositories", "files", "freed"):
+        setattr(both, name, getattr(both, name) + getattr(report, name))
+    return now, later, both
 
 
 def _receiving(store: Store) -> Callable[[Connection], set[str]]:
@@ -77,9 +108,10 @@ class Collector:
         blobs: BlobStore | None,
         connection: Connection,
         rules: Rules,
-        pause: float,
+        *,
+        pause: float = 0.0,
         tell: Tell,
-        progress: Progress,
+        progress: Progress = lambda _: None,
     ) -> None:
         self._database, self._blobs, self._connection, self._rules = database, blobs, connection, rules
         self._pause, self._tell, self._progress = pause, tell, progress
@@ -187,7 +219,7 @@ class Collector:
             await self._require_sound_index()
             swept: Swept = await self._write(sweep, repository, before, some)
             self._hear(swept.items)
-            await self._unlink(swept.digests)
+            await self._unlink(swept.files)
 
     async def _sweep_unlinked(self) -> None:
         after = 0
@@ -204,25 +236,23 @@ class Collector:
         for low, high in blobs.shards():
             found = await asyncio.to_thread(blobs.list, low, idle=idle)
             known = await self._look(sweeping.present_in, low, high)
-            strays = [digest for digest in found if digest not in known]
+            strays = [Gone(digest, 0) for digest in found if digest not in known]
             why = "no row of the index speaks for it"
-            for gone, size in await self._unlink(strays):
-                self._hear([Item("file", "", str(gone), size, why)])
+            gone = await self._unlink(strays)
+            self._hear([Item("file", "", str(each.digest), each.size, why) for each in gone])
 
-    async def _unlink(self, digests: Sequence[Digest]) -> list[tuple[Digest, int]]:
-        """Take the files of digests that no row speaks for; return those, with their bytes."""
-        gone: list[tuple[Digest, int]] = []
-        if self._blobs is None:
-            return gone
-        for some in _pieces(digests, _FILES):
-            gone += await self._take_files(self._blobs, some)
+    async def _unlink(self, files: Sequence[Gone]) -> list[Gone]:
+        """Take the files of digests that no row speaks for; return those that went."""
+        gone: list[Gone] = []
+        for some in _pieces(files, _FILES):
+            gone += await self._take_files(self._blobs, some) if self._blobs else some
         self._report.files += len(gone)
-        self._report.freed += sum(size for _, size in gone)
+        self._report.freed += sum(each.size for each in gone)
         return gone
 
-    async def _take_files(self, blobs: BlobStore, digests: Sequence[Digest]) -> list[tuple[Digest, int]]:
+    async def _take_files(self, blobs: BlobStore, files: Sequence[Gone]) -> list[Gone]:
         # Open meanwhile, so that a large file's room is given back after the lock.
-        opened = await asyncio.to_thread(blobs.hold, digests)
+        opened = await asyncio.to_thread(blobs.hold, [each.digest for each in files])
 
         def change(connection: Connection) -> list[Digest]:
             unclaimed = [digest for digest in opened if not sweeping.is_present(connection, digest)]
@@ -231,7 +261,7 @@ class Collector:
             return unclaimed
 
         try:
-            return [(digest, opened[digest].size) for digest in await self._write(change, durable=False)]
+            return [Gone(digest, opened[digest].size) for digest in await self._write(change, durable=False)]
         finally:
             await asyncio.to_thread(blobs.let_go, opened)
 
@@ -268,3 +298,10 @@ def _vacuum(connection: Connection) -> int:
 def _pieces(found: Sequence[Any], count: int) -> Iterator[Sequence[Any]]:
     for start in range(0, len(found), count):
         yield found[start : start + count]
+
+
+async def collected(store: Store) -> int | None:
+    """When the last pass had ended, in the store's time; None: there was none."""
+    sql = "SELECT collected FROM clock"
+    ((ended,),) = await store.database.read(lambda connection: connection.execute(sql).fetchall())
+    return None if ended is None else int(ended)

@@ -150,6 +150,16 @@ class Database:
         """A read-only connection of its own for a long reader; the caller closes it."""
         return self._connect(_SLOW_READ)
 
+    def snapshot(self, path: str) -> None:
+        """A copy of the whole index as it is at one moment, in a file that must not be there yet."""
+        connection = sqlite3.connect(self._path, timeout=_SLOW_READ, isolation_level=None)
+        try:
+            connection.execute("VACUUM INTO ?", (path,))
+        except sqlite3.Error as error:
+            raise IndexFailed(f"the index could not be copied ({error})") from error
+        finally:
+            connection.close()
+
     # -- writing -------------------------------------------------------------------------------------
 
     async def write(

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from storage.blobs import BlobStore
@@ -15,6 +15,7 @@ from storage.files import Files, Probe
 from storage.layout import FORMAT, Layout
 from storage.links import Links
 from storage.listings import Listings
+from storage.locks import held
 from storage.manifests import Manifests
 from storage.mounts import check_mount
 from storage.sessions import Sessions
@@ -35,6 +36,8 @@ _OURS = {
     "lost+found",
     *_INDEX,
 }
+_NOT_NOW = "a command that needs this root for itself, such as `registry gc --now`, is at work: start later"
+_SERVING_WAIT = 5.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Store:
     names: Names
     threads: Threads
     warnings: tuple[str, ...]
+    locks: ExitStack
 
     def require_ready(self) -> None:
         """Raises StoreDegraded or StoreFull while uploads are refused."""
@@ -58,6 +62,7 @@ class Store:
     def close(self) -> None:
         self.threads.close()
         self.database.close()
+        self.locks.close()
 
 
 def open_store(
@@ -67,12 +72,19 @@ def open_store(
     allow_network: bool = False,
     probe: Probe | None = None,
     machine: Machine | None = None,
+    serving: bool = False,
 ) -> Store:
-    """Open a root, making it first if it is new. Raises StoreUnusable, saying what to do."""
+    """Open a root, making it first if it is new. Raises StoreUnusable, saying what to do.
+
+    `serving` keeps out what can't go on beside a server. Raises StoreBusy if that goes on.
+    """
     layout = Layout(os.path.abspath(root))
     files = Files(layout.degraded, durable=durable, probe=probe)
+    locks = ExitStack()
     try:
         warning = _prepare(layout, files, allow_network=allow_network)
+        if serving:
+            locks.enter_context(held(layout.serving_lock, _NOT_NOW, shared=True, wait=_SERVING_WAIT))
         database = Database(
             layout.index,
             layout.write_lock,
@@ -86,7 +98,10 @@ def open_store(
         except BaseException:
             database.close()
             raise
-    except OSError as error:
+    except BaseException as error:
+        locks.close()
+        if not isinstance(error, OSError):
+            raise
         raise StoreUnusable(
             f"{layout.root} cannot be used: {error.strerror} ({error.filename}); "
             "mend that or choose another --root"
@@ -101,7 +116,8 @@ def open_store(
         Listings(database),
         database.generation,
     )
-    return Store(layout, files, database, blobs, uploads, names, threads, (warning,) if warning else ())
+    warnings = (warning,) if warning else ()
+    return Store(layout, files, database, blobs, uploads, names, threads, warnings, locks)
 
 
 def _prepare(layout: Layout, files: Files, *, allow_network: bool) -> str | None:

@@ -18,10 +18,18 @@ from storage.rows import MISSING, PRESENT, drop_if_empty
 
 @dataclass(slots=True)
 class Swept:
-    """What a change took; `digests` are those that no row speaks for any more."""
+    """What a change took; `files` are those that no row speaks for any more."""
 
     items: list[Item] = field(default_factory=list)
-    digests: list[Digest] = field(default_factory=list)
+    files: list["Gone"] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A digest, and the bytes of its file."""
+
+    digest: Digest
+    size: int
 
 
 def ripe(connection: Connection, table: str, repository: int, before: int) -> list[int]:
@@ -85,7 +93,7 @@ def _settle(connection: Connection, repository: Marked, gone: Sequence[int], swe
     if gone and drop_if_empty(connection, repository.id):
         why = "it holds nothing any more"
         swept.items.append(Item("repository", repository.name, repository.name, 0, why))
-    swept.digests = release(connection, gone)
+    swept.files = release(connection, gone)
     return swept
 
 
@@ -100,25 +108,25 @@ def unlinked(connection: Connection, after: int, end: int) -> list[int]:
     return column(connection, sql, after, end, PRESENT)
 
 
-def release(connection: Connection, blobs: Sequence[int]) -> list[Digest]:
+def release(connection: Connection, blobs: Sequence[int]) -> list[Gone]:
     """Forget blobs that no repository holds; return those that can have files."""
     gone = []
     for blob in blobs:
         row = connection.execute(
-            "SELECT digest, EXISTS (SELECT 1 FROM edges WHERE child = blobs.id) FROM blobs WHERE id = ?"
+            "SELECT digest, size, EXISTS (SELECT 1 FROM edges WHERE child = blobs.id) FROM blobs WHERE id = ?"
             " AND NOT EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
             " AND NOT EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)",
             (blob,),
         ).fetchone()
         if row is None:
             continue
-        binary, is_named = row
+        binary, size, is_named = row
         if is_named:  # by a manifest that may lack it
             connection.execute("UPDATE blobs SET state = ? WHERE id = ?", (MISSING, blob))
         else:
             connection.execute("DELETE FROM blobs WHERE id = ?", (blob,))
         if (digest := Digest.from_binary(binary)).supported:
-            gone.append(digest)
+            gone.append(Gone(digest, size))
     return gone
 
 

@@ -1,0 +1,52 @@
+"""Garbage collection on a timer: every worker looks, one collects."""
+
+import asyncio
+import logging
+
+from registry.cli.text import size
+from registry.config import Settings
+from storage.collect import collect, collected
+from storage.errors import StorageError, StoreBusy
+from storage.garbage import DAY, Report, Rules
+from storage.store import Store
+
+logger = logging.getLogger("registry")
+
+_PASSES = 4  # in one grace: garbage lives a quarter longer than it must
+_LOOKS = 4  # between two passes
+_SOON = 10.0  # seconds after a start
+_REST = 1.0  # times the work just done: half of the time the index is left to the clients
+
+
+def rules_of(settings: Settings) -> Rules:
+    return Rules(grace=settings.gc_grace)
+
+
+async def collect_in_turn(store: Store, rules: Rules) -> None:
+    """Collect for ever: a pass whenever the last one, whoever made it, is a quarter of the grace ago."""
+    interval = max(1, rules.grace // _PASSES)
+    await asyncio.sleep(min(_SOON, interval))
+    while True:
+        try:
+            last, now = await collected(store), store.database.clock.now()
+            if last is None or now - last >= interval:
+                # Strays come from crashes alone: to look through all folders once a day will do.
+                walk = last is None or now // DAY > last // DAY
+                _say(await collect(store, rules, walk=walk, pause=_REST))
+        except StoreBusy:
+            pass  # another worker, or a command, is at it
+        except (StorageError, OSError) as error:
+            logger.error("garbage collection stopped, and deletes nothing: %s", error)
+        except Exception:  # whatever it was, it must not end the next pass too
+            logger.exception("garbage collection stopped, and deletes nothing")
+        await asyncio.sleep(interval / _LOOKS)
+
+
+def _say(report: Report) -> None:
+    if report.files or report.manifests or report.blobs:
+        logger.info(
+            "garbage collection: %d manifests and %d blobs went, %s freed",
+            report.manifests,
+            report.blobs,
+            size(report.freed),
+        )
