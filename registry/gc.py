@@ -45,8 +45,9 @@ async def collect_in_turn(store: Store, rules: Rules) -> None:
 def _say(report: Report) -> None:
     if report.files or report.manifests or report.blobs:
         logger.info(
-            "garbage collection: %d manifests and %d blobs went, %s freed",
+            "garbage collection: %d manifests and %d blobs went, %s freed in %.1f s",
             report.manifests,
             report.blobs,
             size(report.freed),
+            report.seconds,
         )
