@@ -15,7 +15,7 @@ logger = logging.getLogger("registry")
 _PASSES = 4  # in one grace: garbage lives a quarter longer than it must
 _LOOKS = 4  # between two passes
 _SOON = 10.0  # seconds after a start
-_REST = 1.0  # times the work just done: half of the time the index is left to the clients
+_REST = 0.5  # times the work just done: a third of the time all is left to the clients
 
 
 def rules_of(settings: Settings) -> Rules:

@@ -6,8 +6,8 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from typing import BinaryIO
@@ -134,20 +134,17 @@ class BlobStore:
 
     # -- for collectors: blocking ---------------------------------------------------------------------
 
-    def hold(self, digests: Sequence[Digest]) -> dict[Digest, BlobFile]:
-        """Those that have files, open; `let_go` closes them."""
-        found = {}
+    def hold(self, digests: Sequence[Digest]) -> list[int]:
+        """Open descriptors of those that have files; `let_go` closes them."""
+        found = []
         for digest in digests:
-            try:
-                descriptor = _open_plain(self._layout.blob(digest), os.O_RDONLY)
-            except FileNotFoundError:
-                continue
-            found[digest] = BlobFile(os.fstat(descriptor).st_size, descriptor, self._threads)
+            with suppress(FileNotFoundError):
+                found.append(_open_plain(self._layout.blob(digest), os.O_RDONLY))
         return found
 
-    def let_go(self, opened: Mapping[Digest, BlobFile]) -> None:
-        for file in opened.values():
-            os.close(file.descriptor)
+    def let_go(self, opened: Sequence[int]) -> None:
+        for descriptor in opened:
+            os.close(descriptor)
 
     def unlink(self, digest: Digest) -> None:
         """Take a file that nothing needs. Under the write lock, or a push could claim it just then."""
@@ -160,15 +157,17 @@ class BlobStore:
                 rest = algorithm.hex_length - len(shard)
                 yield Digest(name, shard + "0" * rest), Digest(name, shard + "f" * rest)
 
-    def list(self, low: Digest, *, idle: float) -> list[Digest]:
-        """The blobs of the shard of `low` that have had their names for `idle` seconds."""
+    def list(self, low: Digest, *, idle: float) -> dict[Digest, int]:
+        """The blobs of the shard of `low` that have had their names for `idle` seconds, with their sizes."""
         folder, shard = os.path.dirname(self._layout.blob(low)), low.encoded[:2]
-        found = []
+        found = {}
         with os.scandir(folder) as entries:
             for entry in entries:
                 digest = _digest_of(low.algorithm, shard, entry.name)
-                if digest and _age(entry) >= idle:
-                    found.append(digest)
+                with suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    if digest and time.time() - status.st_ctime >= idle:
+                        found[digest] = status.st_size
         return found
 
     def verify(self, digest: Digest) -> bool:
@@ -224,14 +223,6 @@ def _open_plain(path: str, flags: int) -> int:
         os.close(descriptor)
         raise FileNotFoundError(path)
     return descriptor
-
-
-def _age(entry: os.DirEntry[str]) -> float:
-    """Seconds since the file got its name; less than none if it is gone."""
-    try:
-        return time.time() - entry.stat(follow_symlinks=False).st_ctime
-    except FileNotFoundError:
-        return -1.0
 
 
 def _digest_of(algorithm: str, shard: str, name: str) -> Digest | None:

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from storage import marking, sweeping
 from storage.blobs import BlobStore
 from storage.database import Connection, Database, note_time
-from storage.digest import Digest
 from storage.errors import IndexFailed
 from storage.files import temporary_root
 from storage.garbage import Item, Report, Rules
@@ -34,8 +33,9 @@ Tell = Callable[[Item], None]
 Progress = Callable[[int], None]
 
 _MARKS = 500  # rows in one transaction
-_SWEPT = 100  # the same of what goes: it holds every writer up
-_FILES = 64  # open at once
+_SWEPT = 200  # the same of what goes: it holds every writer up
+_FILES = 128  # in one transaction, and open at once
+_LARGE = 2**20  # bytes of a file
 _PAGES = 200  # of the index, given back in one transaction
 _CHECK = "PRAGMA quick_check(1)"
 _EVER = 2**62  # later than any mark
@@ -236,7 +236,7 @@ class Collector:
         for low, high in blobs.shards():
             found = await asyncio.to_thread(blobs.list, low, idle=idle)
             known = await self._look(sweeping.present_in, low, high)
-            strays = [Gone(digest, 0) for digest in found if digest not in known]
+            strays = [Gone(digest, size) for digest, size in found.items() if digest not in known]
             why = "no row of the index speaks for it"
             gone = await self._unlink(strays)
             self._hear([Item("file", "", str(each.digest), each.size, why) for each in gone])
@@ -251,19 +251,20 @@ class Collector:
         return gone
 
     async def _take_files(self, blobs: BlobStore, files: Sequence[Gone]) -> list[Gone]:
-        # Open meanwhile, so that a large file's room is given back after the lock.
-        opened = await asyncio.to_thread(blobs.hold, [each.digest for each in files])
-
-        def change(connection: Connection) -> list[Digest]:
-            unclaimed = [digest for digest in opened if not sweeping.is_present(connection, digest)]
-            for digest in unclaimed:
-                blobs.unlink(digest)
+        def change(connection: Connection) -> list[Gone]:
+            unclaimed = [file for file in files if not sweeping.is_present(connection, file.digest)]
+            for file in unclaimed:
+                blobs.unlink(file.digest)
             return unclaimed
 
+        # Open meanwhile: to give a large file's room back takes longer than the lock may be held.
+        large = [file.digest for file in files if file.size >= _LARGE]
+        opened = await asyncio.to_thread(blobs.hold, large) if large else []
         try:
-            return [Gone(digest, opened[digest].size) for digest in await self._write(change, durable=False)]
+            return await self._write(change, durable=False)
         finally:
-            await asyncio.to_thread(blobs.let_go, opened)
+            if opened:
+                await asyncio.to_thread(blobs.let_go, opened)
 
     # -- before and after ----------------------------------------------------------------------------
 

@@ -72,20 +72,19 @@ def _drop_manifest(connection: Connection, repository: Marked, before: int, blob
 
 
 def sweep_links(connection: Connection, repository: Marked, before: int, blobs: Sequence[int]) -> Swept:
-    swept, gone = Swept(), []
-    for blob in blobs:
-        taken = connection.execute(
-            f"DELETE FROM links WHERE repository = ? AND blob = ? AND mark <= ? AND NOT {IS_NAMED}",
-            (repository.id, blob, before),
-        ).rowcount
-        if not taken:
-            continue
-        gone.append(blob)
-        sql = "SELECT digest, size FROM blobs WHERE id = ?"
-        binary, size = connection.execute(sql, (blob,)).fetchone()
-        name = str(Digest.from_binary(binary))
-        swept.items.append(Item("blob", repository.name, name, size, "no manifest names it"))
-    return _settle(connection, repository, gone, swept)
+    rows = connection.execute(
+        "SELECT id, digest, blobs.size FROM links JOIN blobs ON blobs.id = links.blob"
+        f" WHERE repository = ? AND blob IN ({_places(blobs)}) AND mark <= ? AND NOT {IS_NAMED}",
+        (repository.id, *blobs, before),
+    ).fetchall()
+    gone = [blob for blob, *_ in rows]
+    sql = f"DELETE FROM links WHERE repository = ? AND blob IN ({_places(gone)})"
+    connection.execute(sql, (repository.id, *gone))
+    why = "no manifest names it"
+    items = [
+        Item("blob", repository.name, str(Digest.from_binary(binary)), size, why) for _, binary, size in rows
+    ]
+    return _settle(connection, repository, gone, Swept(items))
 
 
 def _settle(connection: Connection, repository: Marked, gone: Sequence[int], swept: Swept) -> Swept:
@@ -110,24 +109,24 @@ def unlinked(connection: Connection, after: int, end: int) -> list[int]:
 
 def release(connection: Connection, blobs: Sequence[int]) -> list[Gone]:
     """Forget blobs that no repository holds; return those that can have files."""
-    gone = []
-    for blob in blobs:
-        row = connection.execute(
-            "SELECT digest, size, EXISTS (SELECT 1 FROM edges WHERE child = blobs.id) FROM blobs WHERE id = ?"
-            " AND NOT EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
-            " AND NOT EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)",
-            (blob,),
-        ).fetchone()
-        if row is None:
-            continue
-        binary, size, is_named = row
-        if is_named:  # by a manifest that may lack it
-            connection.execute("UPDATE blobs SET state = ? WHERE id = ?", (MISSING, blob))
-        else:
-            connection.execute("DELETE FROM blobs WHERE id = ?", (blob,))
-        if (digest := Digest.from_binary(binary)).supported:
-            gone.append(Gone(digest, size))
-    return gone
+    rows = connection.execute(
+        "SELECT id, digest, size, EXISTS (SELECT 1 FROM edges WHERE child = blobs.id) FROM blobs"
+        f" WHERE id IN ({_places(blobs)})"
+        " AND NOT EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
+        " AND NOT EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)",
+        tuple(blobs),
+    ).fetchall()
+    # Named by a manifest that may lack it: the row has to stay.
+    lost = [(MISSING, blob) for blob, _, _, is_named in rows if is_named]
+    connection.executemany("UPDATE blobs SET state = ? WHERE id = ?", lost)
+    forgotten = [(blob,) for blob, _, _, is_named in rows if not is_named]
+    connection.executemany("DELETE FROM blobs WHERE id = ?", forgotten)
+    files = [Gone(Digest.from_binary(binary), size) for _, binary, size, _ in rows]
+    return [file for file in files if file.digest.supported]
+
+
+def _places(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def is_present(connection: Connection, digest: Digest) -> bool:
