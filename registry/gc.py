@@ -13,18 +13,19 @@ from storage.store import Store
 logger = logging.getLogger("registry")
 
 _PASSES = 4  # in one grace: garbage lives a quarter longer than it must
+_PATIENCE = 24  # graces that uploads hold a repository up at most
 _LOOKS = 4  # between two passes
 _SOON = 10.0  # seconds after a start
 _REST = 0.5  # times the work just done: a third of the time all is left to the clients
 
 
 def rules_of(settings: Settings) -> Rules:
-    return Rules(grace=settings.gc_grace)
+    return Rules(grace=settings.gc_grace, patience=_PATIENCE * settings.gc_grace)
 
 
 async def collect_in_turn(store: Store, rules: Rules) -> None:
     """Collect for ever: a pass whenever the last one, whoever made it, is a quarter of the grace ago."""
-    interval = max(1, rules.grace // _PASSES)
+    interval = rules.grace / _PASSES
     await asyncio.sleep(min(_SOON, interval))
     while True:
         try:

@@ -1,0 +1,201 @@
+"""Clients that push, look before they push, mount, retag and delete while garbage is collected beside them.
+
+Each does to a repository of its own what build tools do: it asks whether a layer is here, and leaves the
+push out if it is. What the server then says of the manifest, and of a pull of it, is the test. A client
+leaves each repository alone for longer than a grace before it comes back, or nothing would ever be swept.
+"""
+
+import http.client
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from storage.digest import Digest
+from tests.builders import OCI_CONFIG, OCI_IMAGE, OCI_INDEX, blob, descriptor, image, index
+
+LAYERS = [blob(2000 + 977 * number, number) for number in range(10)]
+TIMEOUT = 20.0  # seconds
+
+
+@dataclass(slots=True)
+class Home:
+    """A repository and what must be there: tag → the digest it names, digest → content; `left` since when."""
+
+    name: str
+    tags: dict[str, str] = field(default_factory=dict)
+    images: dict[str, tuple[bytes, Sequence[bytes]]] = field(default_factory=dict)
+    left: float = 0.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """`events` by kind; `wrong` is what no client may see."""
+
+    events: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+
+class Pusher:
+    """One connection, some repositories. `patience`: how long it may think between a look and its use."""
+
+    def __init__(self, host: str, number: int, seed: object, *, patience: float) -> None:
+        self._connection = http.client.HTTPConnection(host, timeout=TIMEOUT)
+        self._random = random.Random(f"{seed}/{number}")
+        self._patience = patience
+        self._homes = [Home(f"client{number}/{place}") for place in range(7)]
+        self._home = self._homes[0]
+        self._location = ""  # of the last answer
+        self.tally = Tally()
+
+    def work(self, seconds: float) -> None:
+        """Go from repository to repository, always to the one left longest; then look at everything."""
+        end = time.monotonic() + seconds
+        try:
+            while time.monotonic() < end:
+                self._home = min(self._homes, key=lambda home: home.left)
+                burst = time.monotonic() + self._random.uniform(0.2, 0.5)
+                while time.monotonic() < burst:
+                    self._step()
+                self._check(2)
+                self._home.left = time.monotonic()
+            for home in self._homes:
+                self._home = home
+                self._check(len(home.tags))
+        except (OSError, http.client.HTTPException) as error:
+            self.tally.wrong.append(f"a request without an answer: {error!r}")
+        finally:
+            self._connection.close()
+
+    def _step(self) -> None:
+        steps = (self._push, self._push, self._retag, self._index, self._untag, self._delete, self._take_blob)
+        self._random.choice(steps)()
+
+    # -- what it does --------------------------------------------------------------------------------
+
+    def _push(self) -> None:
+        layers = self._random.sample(LAYERS, self._random.randrange(1, 5))
+        config = b'{"os":"linux","number":%d}' % self._random.randrange(10**12)
+        for content in (*layers, config):
+            self._bring(content)
+        if self._random.random() < 0.1:
+            time.sleep(self._random.uniform(0, self._patience))
+        raw = image(descriptor(config, OCI_CONFIG), [descriptor(layer) for layer in layers])
+        self._put(raw, OCI_IMAGE, self._tag(), [*layers, config], "push")
+
+    def _bring(self, content: bytes) -> None:
+        """Ask first; then mount or push."""
+        digest, own = Digest.of(content), f"/v2/{self._home.name}"
+        if self._ask("HEAD", f"{own}/blobs/{digest}") == 200:
+            self.tally.events["blob found"] += 1
+            return
+        place = f"{own}/blobs/uploads/"
+        if self._random.random() < 0.5:
+            source = self._random.choice(self._homes).name
+            if self._ask("POST", f"{place}?mount={digest}&from={source}") == 201:
+                self.tally.events["blob mounted"] += 1
+                return
+            place = self._location
+        status = self._ask("PUT" if place == self._location else "POST", f"{place}?digest={digest}", content)
+        self._expect(status == 201, f"a push of {digest}: {status}")
+        self.tally.events["blob pushed"] += 1
+
+    def _retag(self) -> None:
+        """The same manifest once more, perhaps one without tags: if it is found, all of it is here."""
+        if not (digest := self._known()):
+            return
+        raw, contents = self._home.images[digest]
+        if self._ask("HEAD", f"/v2/{self._home.name}/manifests/{digest}") == 200:
+            self._put(raw, OCI_IMAGE, self._tag(), contents, "retag")
+
+    def _index(self) -> None:
+        """An index of a manifest that was found."""
+        if not (digest := self._known()):
+            return
+        raw, contents = self._home.images[digest]
+        if self._ask("HEAD", f"/v2/{self._home.name}/manifests/{digest}") == 200:
+            child = descriptor(raw, OCI_IMAGE)
+            number = str(self._random.randrange(10**12))
+            self._put(
+                index([child], annotations={"n": number}), OCI_INDEX, self._tag(), [raw, *contents], "index"
+            )
+
+    def _untag(self) -> None:
+        if self._home.tags:
+            tag = self._random.choice(list(self._home.tags))
+            status = self._ask("DELETE", f"/v2/{self._home.name}/manifests/{tag}")
+            self._expect(status == 202, f"the deletion of {tag}: {status}")
+            del self._home.tags[tag]
+            self.tally.events["tag deleted"] += 1
+
+    def _delete(self) -> None:
+        """A manifest with its tags; not one that an index names, which is refused."""
+        if not (digest := self._known()):
+            return
+        status = self._ask("DELETE", f"/v2/{self._home.name}/manifests/{digest}")
+        self._expect(status in (202, 404, 405), f"the deletion of {digest}: {status}")
+        if status == 202:
+            self._home.tags = {tag: named for tag, named in self._home.tags.items() if named != digest}
+            del self._home.images[digest]
+            self.tally.events["manifest deleted"] += 1
+
+    def _take_blob(self) -> None:
+        """A layer, unless a manifest names it."""
+        digest = Digest.of(self._random.choice(LAYERS))
+        status = self._ask("DELETE", f"/v2/{self._home.name}/blobs/{digest}")
+        self._expect(status in (202, 404, 405), f"the deletion of {digest}: {status}")
+
+    # -- what must hold ------------------------------------------------------------------------------
+
+    def _check(self, count: int) -> None:
+        """Pull some of the images whose tags stand."""
+        for tag, digest in self._random.sample(
+            list(self._home.tags.items()), min(count, len(self._home.tags))
+        ):
+            own = f"/v2/{self._home.name}"
+            found = self._fetch(f"{own}/manifests/{tag}")
+            raw, contents = self._home.images[digest]
+            self._expect(found == raw, f"{own}:{tag} is not the image that was acknowledged")
+            for content in contents:
+                kind = "manifests" if content.startswith(b'{"schemaVersion"') else "blobs"
+                path = f"{own}/{kind}/{Digest.of(content)}"
+                self._expect(self._fetch(path) == content, f"{path}, of the image {tag}, can't be pulled")
+            self.tally.events["pull"] += 1
+
+    def _put(self, raw: bytes, kind: str, tag: str, contents: Sequence[bytes], event: str) -> None:
+        status = self._ask("PUT", f"/v2/{self._home.name}/manifests/{tag}", raw, kind)
+        self._expect(status == 201, f"{event}: the manifest was refused with {status}")
+        if status == 201:
+            digest = str(Digest.of(raw))
+            self._home.tags[tag] = digest
+            self._home.images[digest] = raw, contents
+            self.tally.events[event] += 1
+
+    def _expect(self, holds: bool, message: str) -> None:
+        if not holds:
+            self.tally.wrong.append(f"{time.time():.3f} {self._home.name}: {message}")
+
+    def _known(self) -> str:
+        """A digest, tagged or not, of an image that was once acknowledged."""
+        images = [digest for digest, (raw, _) in self._home.images.items() if b'"layers"' in raw]
+        return self._random.choice(images) if images else ""
+
+    def _tag(self) -> str:
+        return f"v{self._random.randrange(6)}"
+
+    def _ask(self, method: str, path: str, body: bytes = b"", kind: str = "application/octet-stream") -> int:
+        self._connection.request(method, path, body, {"Content-Type": kind})
+        reply = self._connection.getresponse()
+        text, self._location = reply.read(), reply.headers.get("Location", "")
+        if reply.status >= 500 or (reply.status == 400 and method == "PUT"):
+            self.tally.wrong.append(
+                f"{time.time():.3f} {method} {path}: {reply.status} {text.decode()[:300]}"
+            )
+        return reply.status
+
+    def _fetch(self, path: str) -> bytes | None:
+        self._connection.request("GET", path)
+        reply = self._connection.getresponse()
+        found = reply.read()
+        return found if reply.status == 200 else None
