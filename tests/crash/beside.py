@@ -16,6 +16,7 @@ from storage.digest import Digest
 from tests.builders import OCI_CONFIG, OCI_IMAGE, OCI_INDEX, blob, descriptor, image, index
 
 LAYERS = [blob(2000 + 977 * number, number) for number in range(10)]
+CONFIGS = [b'{"os":"linux","number":%d}' % number for number in range(6)]
 TIMEOUT = 20.0  # seconds
 
 
@@ -56,6 +57,7 @@ class Pusher:
             while time.monotonic() < end:
                 self._home = min(self._homes, key=lambda home: home.left)
                 burst = time.monotonic() + self._random.uniform(0.2, 0.5)
+                self._lean()
                 while time.monotonic() < burst:
                     self._step()
                 self._check(2)
@@ -69,20 +71,42 @@ class Pusher:
             self._connection.close()
 
     def _step(self) -> None:
-        steps = (self._push, self._push, self._retag, self._index, self._untag, self._delete, self._take_blob)
+        steps = (
+            self._push,
+            self._retag,
+            self._index,
+            self._untag,
+            self._delete,
+            self._delete,
+            self._take_blob,
+        )
         self._random.choice(steps)()
 
     # -- what it does --------------------------------------------------------------------------------
 
     def _push(self) -> None:
         layers = self._random.sample(LAYERS, self._random.randrange(1, 5))
-        config = b'{"os":"linux","number":%d}' % self._random.randrange(10**12)
+        config = self._random.choice(CONFIGS)
         for content in (*layers, config):
             self._bring(content)
-        if self._random.random() < 0.1:
-            time.sleep(self._random.uniform(0, self._patience))
-        raw = image(descriptor(config, OCI_CONFIG), [descriptor(layer) for layer in layers])
-        self._put(raw, OCI_IMAGE, self._tag(), [*layers, config], "push")
+        self._put(self._image(config, layers), OCI_IMAGE, self._tag(), [*layers, config], "push")
+
+    def _lean(self) -> None:
+        """A manifest of nothing but what is found here, in a repository that was quiet: no upload protects it."""
+        contents = [self._random.choice(CONFIGS), *self._random.sample(LAYERS, self._random.randrange(1, 3))]
+        own = f"/v2/{self._home.name}"
+        if any(self._ask("HEAD", f"{own}/blobs/{Digest.of(content)}") != 200 for content in contents):
+            return
+        if self._random.random() < 0.3:
+            time.sleep(self._random.uniform(self._patience / 2, self._patience))
+        config, *layers = contents
+        self._put(self._image(config, layers), OCI_IMAGE, self._tag(), contents, "leaning push")
+
+    def _image(self, config: bytes, layers: Sequence[bytes]) -> bytes:
+        """A manifest that nobody has made before."""
+        number = str(self._random.randrange(10**12))
+        described = [descriptor(layer) for layer in layers]
+        return image(descriptor(config, OCI_CONFIG), described, annotations={"number": number})
 
     def _bring(self, content: bytes) -> None:
         """Ask first; then mount or push."""

@@ -31,7 +31,7 @@ def test_nothing_that_a_client_leans_on_is_collected(
     print(f"CRASH_SEED={seed}")
     flags = ["--workers", str(workers), "--no-access-log", "--gc-grace", str(GRACE)]
     with serve(tmp_path, *flags) as server, ThreadPoolExecutor(CLIENTS) as pool:
-        clients = [Pusher(server.host, number, seed, patience=0.6 * GRACE) for number in range(CLIENTS)]
+        clients = [Pusher(server.host, number, seed, patience=0.8 * GRACE) for number in range(CLIENTS)]
         for done in [pool.submit(client.work, SECONDS) for client in clients]:
             done.result()
     events = sum((client.tally.events for client in clients), Counter[str]())
