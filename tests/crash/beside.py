@@ -71,16 +71,8 @@ class Pusher:
             self._connection.close()
 
     def _step(self) -> None:
-        steps = (
-            self._push,
-            self._retag,
-            self._index,
-            self._untag,
-            self._delete,
-            self._delete,
-            self._take_blob,
-        )
-        self._random.choice(steps)()
+        deletes = (self._untag, self._delete, self._delete, self._take_blob)
+        self._random.choice((self._push, self._retag, self._index, *deletes))()
 
     # -- what it does --------------------------------------------------------------------------------
 
@@ -92,7 +84,7 @@ class Pusher:
         self._put(self._image(config, layers), OCI_IMAGE, self._tag(), [*layers, config], "push")
 
     def _lean(self) -> None:
-        """A manifest of nothing but what is found here, in a repository that was quiet: no upload protects it."""
+        """A manifest of what is found here alone, in a repository that was quiet: no upload protects it."""
         contents = [self._random.choice(CONFIGS), *self._random.sample(LAYERS, self._random.randrange(1, 3))]
         own = f"/v2/{self._home.name}"
         if any(self._ask("HEAD", f"{own}/blobs/{Digest.of(content)}") != 200 for content in contents):
