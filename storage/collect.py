@@ -128,7 +128,8 @@ class Collector:
                 await self._mark_manifests(repository)
                 await self._mark_links(repository)
                 before = await self._threshold(repository, busy)
-                await self._sweep("manifests", repository, before, sweeping.sweep_manifests)
+                while await self._sweep("manifests", repository, before, sweeping.sweep_manifests):
+                    pass  # an index goes before what it named
                 await self._sweep("links", repository, before, sweeping.sweep_links)
             last = found[-1].id
         await self._sweep_unlinked()
@@ -213,13 +214,17 @@ class Collector:
             return now - max(self._rules.patience, grace)
         return now - grace
 
-    async def _sweep(self, table: str, repository: Marked, before: int, sweep: Sweep) -> None:
+    async def _sweep(self, table: str, repository: Marked, before: int, sweep: Sweep) -> bool:
+        """Whether anything went."""
+        went = False
         ripe = await self._look(sweeping.ripe, table, repository.id, before)
         for some in _pieces(ripe, _SWEPT):
             await self._require_sound_index()
             swept: Swept = await self._write(sweep, repository, before, some)
             self._hear(swept.items)
             await self._unlink(swept.files)
+            went = went or bool(swept.items)
+        return went
 
     async def _sweep_unlinked(self) -> None:
         after = 0

@@ -21,6 +21,16 @@ class Held:
     used: int
 
 
+def named_by(tag: str) -> bytes | None:
+    """The binary digest that a tag of the tag schema refers to."""
+    if not (found := _SCHEMA_TAG.fullmatch(tag)):
+        return None
+    try:
+        return Digest(found[1], found[2]).binary
+    except InvalidDigest:
+        return None
+
+
 def live(
     manifests: Sequence[Held],
     tags: Iterable[tuple[str, int]],
@@ -43,7 +53,7 @@ def live(
     roots, tagged = [], set()
     for tag, blob in tags:
         tagged.add(blob)
-        named = by_digest.get(_named_by(tag) or b"")
+        named = by_digest.get(named_by(tag) or b"")
         if named is None or named.blob == blob:
             roots.append(blob)
         else:
@@ -57,16 +67,6 @@ def live(
         and (not manifest.untagged or manifest.used >= since)
     ]
     return _reach(roots, children, referrers)
-
-
-def _named_by(tag: str) -> bytes | None:
-    """The binary digest that a tag of the tag schema refers to."""
-    if not (found := _SCHEMA_TAG.fullmatch(tag)):
-        return None
-    try:
-        return Digest(found[1], found[2]).binary
-    except InvalidDigest:
-        return None
 
 
 def _reach(roots: Iterable[int], *edges: Mapping[int, Sequence[int]]) -> set[int]:

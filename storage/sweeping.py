@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from storage.database import Connection
 from storage.digest import Digest
 from storage.garbage import Item
+from storage.liveness import named_by
 from storage.manifests import drop_manifest
 from storage.marking import Marked, column
-from storage.marks import IS_NAMED
 from storage.rows import MISSING, PRESENT, drop_if_empty
 
 
@@ -45,23 +45,21 @@ def sweep_manifests(connection: Connection, repository: Marked, before: int, blo
 
 
 def _drop_manifest(connection: Connection, repository: Marked, before: int, blob: int, swept: Swept) -> bool:
+    """Only once what it belongs to is gone: whoever is told that an index is here gets all of it."""
     row = connection.execute(
-        "SELECT digest, size, untagged IS NOT NULL FROM manifests"
-        " WHERE repository = ? AND blob = ? AND mark <= ?"
-        " AND NOT EXISTS (SELECT 1 FROM tags WHERE repository = manifests.repository"
-        " AND manifest = manifests.blob AND name NOT GLOB 'sha256-*' AND name NOT GLOB 'sha512-*')"
-        " AND NOT EXISTS (SELECT 1 FROM edges"
-        " JOIN manifests AS parent ON parent.repository = edges.repository AND parent.blob = edges.parent"
-        " WHERE edges.child = manifests.blob AND edges.repository = manifests.repository"
-        " AND edges.kind = 3 AND parent.mark IS NULL)",
+        "SELECT digest, subject, size, untagged IS NOT NULL FROM manifests"
+        " WHERE repository = ? AND blob = ? AND mark <= ? AND NOT EXISTS (SELECT 1 FROM edges"
+        " WHERE child = manifests.blob AND repository = manifests.repository AND kind = 3)",
         (repository.id, blob, before),
     ).fetchone()
     if row is None:
         return False
-    binary, size, untagged = row
-    tags = column(
-        connection, "SELECT name FROM tags WHERE repository = ? AND manifest = ?", repository.id, blob
-    )
+    binary, subject, size, untagged = row
+    sql = "SELECT name FROM tags WHERE repository = ? AND manifest = ?"
+    tags = column(connection, sql, repository.id, blob)
+    named = [named_by(tag) for tag in tags]
+    if None in named or any(_holds(connection, repository, digest) for digest in (subject, *named)):
+        return False
     connection.execute("DELETE FROM tags WHERE repository = ? AND manifest = ?", (repository.id, blob))
     why = "the manifest that it refers to is gone"
     swept.items += [Item("tag", repository.name, tag, 0, why) for tag in tags]
@@ -71,10 +69,17 @@ def _drop_manifest(connection: Connection, repository: Marked, before: int, blob
     return True
 
 
+def _holds(connection: Connection, repository: Marked, digest: bytes | None) -> bool:
+    """Whether the manifest of a binary digest is in the repository."""
+    sql = "SELECT 1 FROM manifests WHERE repository = ? AND blob = (SELECT id FROM blobs WHERE digest = ?)"
+    return bool(column(connection, sql, repository.id, digest))
+
+
 def sweep_links(connection: Connection, repository: Marked, before: int, blobs: Sequence[int]) -> Swept:
     rows = connection.execute(
         "SELECT id, digest, blobs.size FROM links JOIN blobs ON blobs.id = links.blob"
-        f" WHERE repository = ? AND blob IN ({_places(blobs)}) AND mark <= ? AND NOT {IS_NAMED}",
+        f" WHERE repository = ? AND blob IN ({_places(blobs)}) AND mark <= ? AND NOT EXISTS"
+        " (SELECT 1 FROM edges WHERE child = links.blob AND edges.repository = links.repository)",
         (repository.id, *blobs, before),
     ).fetchall()
     gone = [blob for blob, *_ in rows]

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
+from storage import sweeping
 from storage.collect import collect
 from storage.database import Connection
 from storage.digest import Digest
@@ -428,18 +429,17 @@ async def test_files_that_no_row_speaks_for_go_once_they_are_old(store: Store) -
 async def test_a_file_that_a_push_claims_just_then_stays(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the look at the folder and the lock."""
+    """Between the look at the rows and the lock."""
     await store.blobs.put(Digest.of(LAYER), LAYER)
-    hold = store.blobs.hold
+    loop, looked = asyncio.get_running_loop(), sweeping.present_in
 
-    def claimed_first(digests: Sequence[Digest]) -> object:
-        loop.call_soon_threadsafe(lambda: claims.append(asyncio.ensure_future(push_blob(store, "a", LAYER))))
-        while not claims or not claims[0].done():
-            pass
-        return hold(digests)
+    def claimed_after(connection: Connection, low: Digest, high: Digest) -> set[Digest]:
+        found = looked(connection, low, high)
+        if low < Digest.of(LAYER) < high:
+            asyncio.run_coroutine_threadsafe(push_blob(store, "a", LAYER), loop).result(10)
+        return found
 
-    loop, claims = asyncio.get_running_loop(), list[asyncio.Task[Digest]]()
-    monkeypatch.setattr(store.blobs, "hold", claimed_first)
+    monkeypatch.setattr(sweeping, "present_in", claimed_after)
     assert (await collect(store, Rules(grace=0))).strays == 0
     assert files(store) == {LAYER}
 
