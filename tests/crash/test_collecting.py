@@ -1,8 +1,11 @@
 """Garbage collected in a loop by a real server, beside clients that lean on what it says (F9)."""
 
+import http.client
+import json
 import os
 import random
 import re
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.beside import Pusher
+from storage.digest import Digest
+from tests.builders import OCI_CONFIG, OCI_IMAGE, blob, descriptor, image
+from tests.crash.beside import TIMEOUT, Pusher
 from tests.crash.test_live_server import fsck
 from tests.crash.tiers import pick
 from tests.e2e.serving import serve
@@ -18,6 +23,7 @@ from tests.e2e.serving import serve
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(pick(120, 1800))]
 
 CLIENTS = 4
+IMAGES = 40
 GRACE = 1  # seconds; what a client is told stays true for so long
 SECONDS = pick(12, 450)
 _SWEPT = re.compile(r"garbage collection: (\d+) manifests and (\d+) blobs")
@@ -46,3 +52,49 @@ def test_nothing_that_a_client_leans_on_is_collected(
     assert swept >= pick(100, 2000)
     assert events.total() >= pick(300, 10_000)
     assert not fsck(server.root)
+
+
+def test_the_space_of_what_was_deleted_comes_back(tmp_path: Path, say: Callable[[str], None]) -> None:
+    """Half of the images are deleted: two passes later the disk holds what is left and nothing else."""
+    with serve(tmp_path, "--gc-grace", str(GRACE), "--no-access-log") as server:
+        connection = http.client.HTTPConnection(server.host, timeout=TIMEOUT)
+        pushed = [push_image(connection, f"{'gone' if n % 2 else 'kept'}{n % 5}", n) for n in range(IMAGES)]
+        for name, digest, _ in pushed[1::2]:
+            connection.request("DELETE", f"/v2/{name}/manifests/{digest}")
+            reply = connection.getresponse()
+            reply.read()
+            assert reply.status == 202
+        live = sum(size for *_, size in pushed[::2])
+        deadline = time.monotonic() + 30
+        while (stored := bytes_below(server.root / "blobs")) > live and time.monotonic() < deadline:
+            time.sleep(0.1)
+        connection.request("GET", "/v2/_catalog")
+        catalog = json.load(connection.getresponse())["repositories"]
+        connection.close()
+    total = bytes_below(server.root)
+    say(f"{IMAGES} images, half of them deleted: {live} bytes live, {stored} stored, {total} with the index")
+    assert stored == live
+    assert catalog == [f"kept{n}" for n in range(5)]
+    assert total < live * 1.1
+
+
+def push_image(connection: http.client.HTTPConnection, name: str, number: int) -> tuple[str, str, int]:
+    """(name, digest, bytes) of an image of one layer that no other has."""
+    layer, config = blob(256 * 1024, 1000 + number), b'{"os":"linux","number":%d}' % number
+    raw = image(descriptor(config, OCI_CONFIG), [descriptor(layer)])
+    digest = str(Digest.of(raw))
+    uploads = f"/v2/{name}/blobs/uploads/?digest="
+    requests = [
+        *(("POST", f"{uploads}{Digest.of(data)}", data, "") for data in (layer, config)),
+        ("PUT", f"/v2/{name}/manifests/v{number}", raw, OCI_IMAGE),
+    ]
+    for method, path, data, kind in requests:
+        connection.request(method, path, data, {"Content-Type": kind})
+        reply = connection.getresponse()
+        reply.read()
+        assert reply.status == 201
+    return name, digest, len(layer) + len(config) + len(raw)
+
+
+def bytes_below(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
