@@ -55,7 +55,7 @@ class Call:
     @property
     def repository(self) -> Repository:
         assert self.name is not None
-        return Repository(self.registry, self.name)
+        return Repository(self.registry, self.name, self.actor.name)
 
     @property
     def uploads(self) -> Uploads:

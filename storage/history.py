@@ -1,0 +1,63 @@
+"""The part of the index that says how each tag moved: written in the transaction of the move."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from storage.database import Connection
+from storage.digest import Digest
+from storage.rows import now
+
+KEPT = 100  # moves of each tag
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """`old` and `new` are None where the tag was, or is from then on, absent; `at` in seconds of the epoch."""
+
+    tag: str
+    old: Digest | None
+    new: Digest | None
+    who: str
+    at: int
+
+
+def note_move(
+    connection: Connection, repository: str, tag: str, old: Digest | None, new: Digest | None, who: str
+) -> None:
+    """Record that a tag moved, if it did, and forget what is older than the last hundred moves."""
+    if old == new:
+        return
+    connection.execute(
+        "INSERT INTO tag_history (repository, tag, old, new, who, at) VALUES (?, ?, ?, ?, ?, ?)",
+        (repository, tag, _binary(old), _binary(new), who, now()),
+    )
+    connection.execute(
+        "DELETE FROM tag_history WHERE repository = :repository AND tag = :tag AND id <="
+        " (SELECT id FROM tag_history WHERE repository = :repository AND tag = :tag"
+        "  ORDER BY id DESC LIMIT 1 OFFSET :kept)",
+        {"repository": repository, "tag": tag, "kept": KEPT},
+    )
+
+
+def find_moves(connection: Connection, repository: str, tag: str | None, limit: int) -> list[Move]:
+    """The last moves of a tag, or of all tags of a repository, the latest first."""
+    where, values = ("", ()) if tag is None else (" AND tag = ?", (tag,))
+    rows = connection.execute(
+        f"SELECT tag, old, new, who, at FROM tag_history WHERE repository = ?{where} ORDER BY id DESC LIMIT ?",
+        (repository, *values, limit),
+    ).fetchall()
+    return [_move(row) for row in rows]
+
+
+def _move(row: Sequence[object]) -> Move:
+    tag, old, new, who, at = row
+    assert isinstance(at, int)
+    return Move(str(tag), _digest(old), _digest(new), str(who), at)
+
+
+def _binary(digest: Digest | None) -> bytes | None:
+    return digest.binary if digest else None
+
+
+def _digest(binary: object) -> Digest | None:
+    return Digest.from_binary(binary) if isinstance(binary, bytes) else None
