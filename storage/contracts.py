@@ -110,7 +110,14 @@ class Manifests(Protocol):
         who: str = "",
     ) -> list[str]: ...
     async def move_tag(
-        self, repository: str, tag: str, digest: Digest, *, file_size: FileSize, check: TagCheck, who: str = ""
+        self,
+        repository: str,
+        tag: str,
+        digest: Digest,
+        *,
+        file_size: FileSize,
+        check: TagCheck,
+        who: str = "",
     ) -> Digest | None: ...
     async def remove_tag(self, repository: str, tag: str, *, check: TagCheck, who: str = "") -> Digest: ...
 

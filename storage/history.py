@@ -12,7 +12,7 @@ KEPT = 100  # moves of each tag
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """`old` and `new` are None where the tag was, or is from then on, absent; `at` in seconds of the epoch."""
+    """`old` and `new` are None where the tag is absent; `at` in seconds of the epoch."""
 
     tag: str
     old: Digest | None
@@ -43,7 +43,8 @@ def find_moves(connection: Connection, repository: str, tag: str | None, limit: 
     """The last moves of a tag, or of all tags of a repository, the latest first."""
     where, values = ("", ()) if tag is None else (" AND tag = ?", (tag,))
     rows = connection.execute(
-        f"SELECT tag, old, new, who, at FROM tag_history WHERE repository = ?{where} ORDER BY id DESC LIMIT ?",
+        "SELECT tag, old, new, who, at FROM tag_history"
+        f" WHERE repository = ?{where} ORDER BY id DESC LIMIT ?",
         (repository, *values, limit),
     ).fetchall()
     return [_move(row) for row in rows]

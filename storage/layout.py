@@ -7,6 +7,7 @@
     ROOT/quarantine/             bytes that failed verification
     ROOT/index.db                SQLite: every name that people gave (plus -wal and -shm)
     ROOT/write.lock              flock: one writer of the index at a time; holds the number of its changes
+    ROOT/ballast                 32 MiB of nothing, given up when the disk is full
     ROOT/degraded                there after a failed fsync; `registry fsck --repair` removes it
 
 The root itself is 0700. The 256 shards of each algorithm are made once, when the root is.
@@ -52,6 +53,10 @@ class Layout:
     @property
     def write_lock(self) -> str:
         return self._at("write.lock")
+
+    @property
+    def ballast(self) -> str:
+        return self._at("ballast")
 
     @property
     def degraded(self) -> str:

@@ -82,7 +82,8 @@ class Manifests:
         """Record a manifest whose bytes are installed, and move `tags` to it; all of it or nothing.
 
         Returns each tag with the digest that it named before. `check_manifest` is told whether the
-        repository had the manifest; `who` is for the history. Raises ReferencesMissing, BlobMissing, and what the checks raise.
+        repository had the manifest; `who` is for the tags' history. Raises ReferencesMissing, BlobMissing,
+        and what the checks raise.
         """
 
         def change(connection: Connection) -> list[tuple[str, Digest | None]]:
@@ -190,7 +191,14 @@ class Manifests:
         return await self._database.write(change)
 
     async def move_tag(
-        self, repository: str, tag: str, digest: Digest, *, file_size: FileSize, check: TagCheck, who: str = ""
+        self,
+        repository: str,
+        tag: str,
+        digest: Digest,
+        *,
+        file_size: FileSize,
+        check: TagCheck,
+        who: str = "",
     ) -> Digest | None:
         """Move a tag to a manifest that the repository has; return the digest that it named before.
 

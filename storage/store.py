@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from storage.blobs import BlobStore
 from storage.contracts import Names
 from storage.database import Database
-from storage.errors import StoreUnusable
+from storage.errors import IndexFailed, StoreUnusable
 from storage.files import Files, Probe
 from storage.layout import FORMAT, Layout
 from storage.links import Links
 from storage.listings import Listings
 from storage.manifests import Manifests
 from storage.mounts import check_mount
+from storage.room import Ballast, look
 from storage.sessions import Sessions
 from storage.threads import Threads
 from storage.uploads import UploadStore
@@ -28,6 +29,7 @@ _OURS = {
     "uploads",
     "quarantine",
     "write.lock",
+    "ballast",
     "degraded",
     "lost+found",
     *_INDEX,
@@ -46,6 +48,7 @@ class Store:
     uploads: UploadStore
     names: Names
     threads: Threads
+    ballast: Ballast
     warnings: tuple[str, ...]
 
     def require_ready(self) -> None:
@@ -64,9 +67,27 @@ def open_store(
     """Open a root, making it first if it is new. Raises StoreUnusable, saying what to do."""
     layout = Layout(os.path.abspath(root))
     files = Files(layout.degraded, durable=durable, probe=probe)
+    ballast = Ballast(layout.ballast, files)
+
+    def open_index() -> Database:
+        return Database(
+            layout.index,
+            layout.write_lock,
+            files,
+            durable=durable,
+            shared=not allow_network,
+            make_room=ballast.give_up,
+        )
+
     try:
         warning = _prepare(layout, files, allow_network=allow_network)
-        database = Database(layout.index, layout.write_lock, files, durable=durable, shared=not allow_network)
+        try:
+            database = open_index()
+        except IndexFailed:
+            # A full disk may be why, in several words: SQLite has to make its files anew.
+            if look(layout.root).free or not ballast.give_up():
+                raise
+            database = open_index()
         try:
             _finish(layout, files)
         except BaseException:
@@ -87,7 +108,9 @@ def open_store(
         Listings(database),
         database.generation,
     )
-    return Store(layout, files, database, blobs, uploads, names, threads, (warning,) if warning else ())
+    return Store(
+        layout, files, database, blobs, uploads, names, threads, ballast, (warning,) if warning else ()
+    )
 
 
 def _prepare(layout: Layout, files: Files, *, allow_network: bool) -> str | None:
