@@ -78,8 +78,7 @@ class Settings:
         default=(),
         metadata=_about(
             PATTERNS,
-            "Tags that clients can neither move nor delete once they are pushed: patterns REPO:TAG such as "
-            '"*:v*", where * stands for any characters.',
+            "Tags that clients can neither move nor delete once pushed: patterns REPO:TAG, * for anything.",
         ),
     )
     read_only: bool = field(

@@ -78,6 +78,8 @@ def _logging(text: str) -> dict[str, str]:
 
 def _read_only(text: str) -> dict[str, str]:
     """YAML's `{enabled: true}`, as many recipes write it. Raises ValueError."""
+    if text in _OFF:
+        return {"read_only": "false"}
     found = _ENABLED.fullmatch(text)
     if not found:
         raise ValueError("expected {enabled: true} or {enabled: false}")

@@ -124,7 +124,7 @@ PATH = Kind("the path of a folder", "DIR", _path)
 FILE = Kind("the path of a file, or nothing", "FILE", _file)
 HOST = Kind("an address such as 127.0.0.1 or ::1, or a host name", "HOST", _host)
 PATTERNS = Kind(
-    'patterns REPO:TAG in which * stands for any characters, such as "*:v*"',
+    'patterns REPO:TAG such as "*:v*", * for anything; as text, separated by spaces or commas',
     "PATTERNS",
     _patterns,
     lambda text: text.replace(",", " ").split(),

@@ -149,7 +149,8 @@ class Database:
         `durable=False` is for bookkeeping: a power cut may take it back, and no answer shows it.
 
         `change` runs in the writer's thread, in a savepoint of its own: what it raises fails this call
-        alone. It runs once more if the disk was full and room could be made. Raises StoreFull, StoreDegraded, IndexFailed. `even_if_degraded` is for what makes the index
+        alone. It runs once more if the disk was full and room could be made. Raises StoreFull,
+        StoreDegraded, IndexFailed. `even_if_degraded` is for what makes the index
         say less than it did: that some bytes are gone has to be told above all when the disk fails.
         """
         if durable and not even_if_degraded:
