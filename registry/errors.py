@@ -40,7 +40,6 @@ class TagImmutable(RegistryError):
         super().__init__(
             f"{name} is immutable here (immutable_tags has {pattern!r}) and names {named}: push another tag"
         )
-        self.pattern, self.named = pattern, str(named)
 
 
 class ConditionInvalid(RegistryError):
