@@ -84,8 +84,9 @@ def open_store(
         try:
             database = open_index()
         except IndexFailed:
-            # A full disk may be why, in several words: SQLite has to make its files anew.
-            if look(layout.root).free or not ballast.give_up():
+            # A full disk may be why, whatever SQLite calls it: at a start it makes files anew.
+            room = look(layout.root)
+            if room.free >= room.floor or not ballast.give_up():
                 raise
             database = open_index()
         try:
