@@ -7,7 +7,8 @@ from storage.database import Connection
 from storage.digest import Digest
 from storage.rows import now
 
-KEPT = 100  # moves of each tag
+KEPT = 100  # moves of each tag, and up to _TRIM more
+_TRIM = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,27 +25,31 @@ class Move:
 def note_move(
     connection: Connection, repository: str, tag: str, old: Digest | None, new: Digest | None, who: str
 ) -> None:
-    """Record that a tag moved, if it did, and forget what is older than the last hundred moves."""
+    """Record that a tag moved, if it did; now and then forget what is older than the last hundred moves."""
     if old == new:
         return
+    ((last,),) = connection.execute(
+        "SELECT coalesce(max(number), 0) FROM tag_history WHERE repository = ? AND tag = ?", (repository, tag)
+    ).fetchall()
+    number = last + 1
     connection.execute(
-        "INSERT INTO tag_history (repository, tag, old, new, who, at) VALUES (?, ?, ?, ?, ?, ?)",
-        (repository, tag, _binary(old), _binary(new), who, now()),
+        "INSERT INTO tag_history (repository, tag, number, old, new, who, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (repository, tag, number, _binary(old), _binary(new), who, now()),
     )
-    connection.execute(
-        "DELETE FROM tag_history WHERE repository = :repository AND tag = :tag AND id <="
-        " (SELECT id FROM tag_history WHERE repository = :repository AND tag = :tag"
-        "  ORDER BY id DESC LIMIT 1 OFFSET :kept)",
-        {"repository": repository, "tag": tag, "kept": KEPT},
-    )
+    if number % _TRIM == 0:
+        connection.execute(
+            "DELETE FROM tag_history WHERE repository = ? AND tag = ? AND number <= ?",
+            (repository, tag, number - KEPT),
+        )
 
 
 def find_moves(connection: Connection, repository: str, tag: str | None, limit: int) -> list[Move]:
     """The last moves of a tag, or of all tags of a repository, the latest first."""
     where, values = ("", ()) if tag is None else (" AND tag = ?", (tag,))
+    order = "at DESC, tag" if tag is None else "tag"
     rows = connection.execute(
         "SELECT tag, old, new, who, at FROM tag_history"
-        f" WHERE repository = ?{where} ORDER BY id DESC LIMIT ?",
+        f" WHERE repository = ?{where} ORDER BY {order}, number DESC LIMIT ?",
         (repository, *values, limit),
     ).fetchall()
     return [_move(row) for row in rows]

@@ -62,8 +62,9 @@ class Ballast:
 
     def give_up(self) -> bool:
         """Make room; return whether there was any to make."""
-        there = os.path.lexists(self._path)
+        if not os.path.lexists(self._path):
+            return False
         with suppress(OSError, StorageError):
             self._files.unlink(self._path)
-            return there
+            return True
         return False

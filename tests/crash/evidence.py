@@ -152,7 +152,7 @@ def _name_problems(index: sqlite3.Connection, root: str, names: Names) -> Iterat
         if (name, digest) not in manifests:
             yield f"{name}:{tag} names {digest}, which is no manifest there"
     tags = {(name, tag): digest for name, tag, digest in names.tags}
-    last = "SELECT repository, tag, new, max(id) FROM tag_history GROUP BY repository, tag"
+    last = "SELECT repository, tag, new, max(number) FROM tag_history GROUP BY repository, tag"
     moved = {(name, tag): _text(new) if new else None for name, tag, new, _ in index.execute(last)}
     for name, tag in {*tags, *moved}:
         if tags.get((name, tag)) != moved.get((name, tag)):

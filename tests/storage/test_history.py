@@ -51,8 +51,7 @@ Told = tuple[str, Digest | None, Digest | None, str]
 
 
 async def told(store: Store) -> list[Told]:
-    """The moves in their order."""
-    return [(each.tag, each.old, each.new, each.who) for each in reversed(await history(store))]
+    return [(each.tag, each.old, each.new, each.who) for each in await history(store)]
 
 
 STORIES: dict[str, tuple[list[Step], list[Told]]] = {
@@ -148,25 +147,44 @@ async def test_a_tag_moves_to_nothing_whose_bytes_are_gone(store: Store) -> None
 async def test_the_last_hundred_moves_of_each_tag_are_kept(store: Store) -> None:
     await put(b"one", "other", "u")(store)
     await put(b"two")(store)
-    for number in range(KEPT + 7):
+    made = 3 * KEPT + 7
+    for number in range(made):
         await move("t", (ONE, TWO)[number % 2], who=str(number))(store)
-    assert [each.who for each in await history(store, "t")] == [
-        str(number) for number in reversed(range(7, KEPT + 7))
-    ]
+        kept = [each.who for each in await history(store, "t")]
+        assert kept == [str(each) for each in range(number, number - len(kept), -1)]
+        assert min(number + 1, KEPT) <= len(kept) < KEPT + 16
     assert len(await history(store, "other")) == len(await history(store, "u")) == 1
-    assert [each.who for each in await history(store, "t", limit=2)] == [str(KEPT + 6), str(KEPT + 5)]
+    assert [each.who for each in await history(store, "t", limit=2)] == [str(made - 1), str(made - 2)]
     assert len(await history(store, limit=5)) == 5
+
+
+async def test_all_tags_are_listed_by_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for at, tag, raw in ((10, "t", b"one"), (20, "u", b"one"), (30, "t", b"two"), (30, "a", b"two")):
+        monkeypatch.setattr("storage.history.now", lambda at=at: at)
+        await put(raw, tag)(store)
+    found = await history(store)
+    assert [(each.at, each.tag) for each in found] == [(30, "a"), (30, "t"), (20, "u"), (10, "t")]
+
+
+async def test_a_clock_that_goes_back_changes_no_order(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for at, raw in ((2_000_000_000, b"one"), (10, b"two"), (1_000, b"one")):
+        monkeypatch.setattr("storage.history.now", lambda at=at: at)
+        await put(raw, "t")(store)
+    assert [(each.at, each.new) for each in await history(store, "t")] == [
+        (1_000, ONE),
+        (10, TWO),
+        (2_000_000_000, ONE),
+    ]
 
 
 async def test_a_move_is_looked_up_by_the_index(store: Store) -> None:
     """However long the history of all tags is."""
-    await put(b"one", "t")(store)
-    plans = await plans_of(store.database, put(b"two", "t")(store))
-    found = {plan for sql, plan in plans.items() if "tag_history" in sql and not sql.startswith("INSERT")}
-    assert found
-    assert all("SCAN" not in plan and "tag_history_tag (repository=? AND tag=?" in plan for plan in found), (
-        found
-    )
+    plans: dict[str, str] = {}
+    for number in range(16):  # with the last one the history is trimmed, too
+        plans |= await plans_of(store.database, put(b"%d" % (number % 2), "t")(store))
+    found = [(sql, plan) for sql, plan in plans.items() if "tag_history WHERE" in sql]
+    assert {sql.split()[0] for sql, _ in found} == {"SELECT", "DELETE"}
+    assert all("SEARCH tag_history USING PRIMARY KEY (repository=? AND tag=?" in plan for _, plan in found)
 
 
 async def test_moves_at_once_are_one_chain(store: Store) -> None:
