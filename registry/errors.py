@@ -38,7 +38,7 @@ class Denied(RegistryError):
 class TagImmutable(RegistryError):
     def __init__(self, name: str, pattern: str, named: object) -> None:
         super().__init__(
-            f"{name} is immutable here (immutable_tags has {pattern!r}) and names {named}: push another tag"
+            f"{name} is immutable here (immutable_tags has {pattern!r}) and stays {named}: push another tag"
         )
 
 

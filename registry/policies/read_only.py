@@ -8,5 +8,5 @@ class ReadOnly:
     def allow(self, actor: Actor, operation: Operation) -> None:
         if operation.action in (Action.PUSH, Action.DELETE):
             raise Unsupported(
-                "the registry is read-only for now (read_only = true): pulls go on, pushes and deletes must wait"
+                "the registry is read-only (read_only = true): pulls go on, pushes and deletes must wait"
             )

@@ -19,6 +19,7 @@ _FILES = {
     "blobs",
     "uploads",
     "quarantine",
+    "ballast",
     "write.lock",
     "index.db",
     "index.db-wal",
