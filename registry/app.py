@@ -46,8 +46,8 @@ def guards(settings: Settings) -> list[Guard]:
     return [ImmutableTags(settings.immutable_tags)] if settings.immutable_tags else []
 
 
-def tasks(store: Store, registry: Registry, settings: Settings) -> list[Coroutine[None, None, None]]:
-    """What goes on beside the requests, for as long as the app does."""
+def tasks(registry: Registry, store: Store, settings: Settings) -> list[Coroutine[object, object, None]]:
+    """What goes on in the background, for as long as the service does."""
     if settings.read_only:
         return []
     kept = [] if settings.ephemeral else [_keep_ballast(store)]
@@ -64,7 +64,7 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[dict[str, object]]:
-        running = [asyncio.create_task(task) for task in tasks(store, registry, settings)]
+        running = [asyncio.create_task(task) for task in tasks(registry, store, settings)]
         try:
             yield {PROMPT: gate.prompt, THREADS: store.threads}
         finally:

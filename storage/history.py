@@ -43,6 +43,17 @@ def note_move(
         )
 
 
+def note_departure(connection: Connection, repository: int, name: str, who: str) -> None:
+    """Record that all tags of a repository go, however many: in one statement, as it holds the writers up."""
+    connection.execute(
+        "INSERT INTO tag_history (repository, tag, number, old, new, who, at)"
+        " SELECT :name, tags.name, 1 + (SELECT coalesce(max(number), 0) FROM tag_history"
+        "   WHERE tag_history.repository = :name AND tag_history.tag = tags.name),"
+        " digest, NULL, :who, :now FROM tags JOIN blobs ON blobs.id = manifest WHERE tags.repository = :id",
+        {"name": name, "who": who, "now": now(), "id": repository},
+    )
+
+
 def find_moves(connection: Connection, repository: str, tag: str | None, limit: int) -> list[Move]:
     """The last moves of a tag, or of all tags of a repository, the latest first."""
     where, values = ("", ()) if tag is None else (" AND tag = ?", (tag,))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import RepositoryMissing
-from storage.history import note_move
+from storage.history import note_departure
 from storage.rows import PRESENT, find_repository
 
 
@@ -87,11 +87,7 @@ async def remove_repository(database: Database, repository: str, *, who: str = "
         found = find_repository(connection, repository)
         if found is None:
             raise RepositoryMissing(repository)
-        tags = connection.execute(
-            "SELECT name, digest FROM tags JOIN blobs ON blobs.id = manifest WHERE repository = ?", (found,)
-        ).fetchall()
-        for tag, digest in tags:
-            note_move(connection, repository, tag, Digest.from_binary(digest), None, who)
+        note_departure(connection, found, repository, who)
         counts = [
             connection.execute(f"DELETE FROM {table} WHERE repository = ?", (found,)).rowcount
             for table in ("tags", "manifests", "links")

@@ -82,6 +82,10 @@ STORIES: dict[str, tuple[list[Step], list[Told]]] = {
         [put(b"one", "t"), put(b"two", "u"), drop("bob")],
         [("t", None, ONE, ""), ("u", None, TWO, ""), ("t", ONE, None, "bob"), ("u", TWO, None, "bob")],
     ),
+    "pushed after its repository went": (
+        [put(b"one", "t"), drop(), put(b"two", "t")],
+        [("t", None, ONE, ""), ("t", ONE, None, ""), ("t", None, TWO, "")],
+    ),
     "moved back": (
         [put(b"one", "t"), put(b"two", "t"), move("t", ONE, who="bob")],
         [("t", None, ONE, ""), ("t", ONE, TWO, ""), ("t", TWO, ONE, "bob")],
