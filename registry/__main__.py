@@ -1,4 +1,4 @@
-"""The command line: `registry serve`, `ls`, `rm`, `fsck`, `config`, `health`.
+"""The command line: `registry serve`, `ls`, `rm`, `tag`, `fsck`, `config`, `health`.
 
 Exit codes: 0 fine, 1 not found, not sound or not ready, 2 a mistake in the call or the settings.
 Heavy imports are inside the commands, so that each loads only what it needs.
@@ -64,7 +64,7 @@ def default_text(name: str) -> str:
     if name == "root":
         return "~/.local/share/oci-registry"
     value = getattr(Settings(root="/"), name)
-    return "empty" if value == "" else json.dumps(value).strip('"')
+    return "empty" if value in ("", ()) else json.dumps(value).strip('"')
 
 
 def _load(flags: dict[str, object], config_file: str | None, *, serving: bool = False) -> Loaded:
@@ -195,6 +195,66 @@ def rm(target: str, yes: bool, config_file: str | None, **flags: object) -> None
         if wanted.reference is None and not yes:
             click.confirm(f"Remove everything in {wanted.repository}?", abort=True, err=True)
         click.echo(content.remove(settings, wanted))
+
+
+@cli.group()
+def tag() -> None:
+    """See how tags moved, and move one back. Works beside a running server.
+
+    \b
+    Examples:
+      registry tag history team/app:latest
+      registry tag restore team/app:latest
+    """
+
+
+@tag.command("history")
+@click.argument("target", metavar="REPO[:TAG]")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The most to show.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@settings_options("root")
+def tag_history(target: str, limit: int, as_json: bool, config_file: str | None, **flags: object) -> None:
+    """List how a tag moved, or all tags of REPO, the latest first: when, from what, to what, and who did it.
+
+    The last hundred moves of each tag are kept, also when tag and repository are gone. Times are UTC.
+
+    \b
+    Examples:
+      registry tag history team/app:latest
+      registry tag history team/app --limit 100
+      registry tag history team/app --json
+    """
+    settings = _load(flags, config_file).settings
+    from registry.cli import content, tags, text
+
+    with _explained():
+        moves = tags.history(settings, content.parse_target(target), limit)
+    if as_json:
+        click.echo(json.dumps([tags.as_object(move) for move in moves], indent=2))
+        return
+    click.echo(text.table(("WHEN", "TAG", "FROM", "TO", "WHO"), tags.rows(moves)))
+
+
+@tag.command("restore")
+@click.argument("target", metavar="REPO:TAG")
+@click.option("--to", metavar="DIGEST", help="To this digest, or to the one of the history that begins so.")
+@settings_options("root")
+def tag_restore(target: str, to: str | None, config_file: str | None, **flags: object) -> None:
+    """Move a tag back to what it named before its last move, also after it was deleted.
+
+    The manifest must still be in the repository. The move is noted in the history like any other, so that the
+    same command takes it back. Immutable tags move, too: the rule is for clients.
+
+    \b
+    Examples:
+      registry tag restore team/app:latest
+      registry tag restore team/app:latest --to sha256:9f86d081884c
+    """
+    settings = _load(flags, config_file).settings
+    from registry.cli import content, tags
+
+    with _explained():
+        click.echo(tags.restore(settings, content.parse_target(target), to))
 
 
 @cli.command()

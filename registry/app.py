@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from functools import partial
 
 from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -13,14 +12,15 @@ from registry.access import Policy
 from registry.api.access_log import AccessLog, Lines
 from registry.api.gate import Gate
 from registry.api.health import health_routes
+from registry.changes import Guard
 from registry.config import Settings
 from registry.gc import collect_in_turn, rules_of
+from registry.guards.immutable_tags import ImmutableTags
 from registry.policies.anonymous_pull import AnonymousPull
 from registry.policies.no_delete import NoDelete
+from registry.policies.read_only import ReadOnly
 from registry.registry import Registry
 from storage.store import Store, open_store
-
-Task = Callable[[], Coroutine[object, object, None]]
 
 logger = logging.getLogger("registry")
 
@@ -28,6 +28,7 @@ logger = logging.getLogger("registry")
 PROMPT, THREADS = "prompt", "threads"
 
 _SWEEPS = 4  # in one expiry: a session lives a quarter longer than it must
+_BALLAST = 5.0  # seconds between two looks at it: one stat of a file, one of the disk
 
 
 def open_settings(settings: Settings) -> Store:
@@ -43,24 +44,34 @@ def open_settings(settings: Settings) -> Store:
 def policies(settings: Settings) -> list[Policy]:
     pull_only: list[Policy] = [AnonymousPull()] if settings.anonymous == "pull" else []
     undeletable: list[Policy] = [] if settings.delete else [NoDelete()]
-    return [*pull_only, *undeletable]
+    unchanging: list[Policy] = [ReadOnly()] if settings.read_only else []
+    return [*unchanging, *pull_only, *undeletable]
 
 
-def tasks(store: Store, registry: Registry, settings: Settings) -> list[Task]:
-    """What goes on beside the requests, in every worker, until the server stops."""
-    collecting = [partial(collect_in_turn, store, rules_of(settings))] if settings.gc else []
-    return [partial(_expire_uploads, registry, settings.upload_expiry), *collecting]
+def guards(settings: Settings) -> list[Guard]:
+    return [ImmutableTags(settings.immutable_tags)] if settings.immutable_tags else []
+
+
+def tasks(registry: Registry, store: Store, settings: Settings) -> list[Coroutine[object, object, None]]:
+    """What goes on in the background, for as long as the service does."""
+    if settings.read_only:
+        return []
+    kept = [] if settings.ephemeral else [_keep_ballast(store)]
+    collecting = [collect_in_turn(store, rules_of(settings))] if settings.gc else []
+    return [_expire_uploads(registry, settings.upload_expiry), *kept, *collecting]
 
 
 def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Router:
     """The whole service over an open store; the caller closes the store. `lines` takes the access log."""
-    registry = Registry(store.names, store.blobs, store.uploads, sparse=settings.sparse)
+    registry = Registry(
+        store.names, store.blobs, store.uploads, guards=guards(settings), sparse=settings.sparse
+    )
     log = AccessLog(write=settings.access_log, sink=lines) if lines else AccessLog(write=settings.access_log)
     gate = Gate(registry, policies=policies(settings), log=log)
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[dict[str, object]]:
-        running = [asyncio.create_task(task()) for task in tasks(store, registry, settings)]
+        running = [asyncio.create_task(task) for task in tasks(registry, store, settings)]
         try:
             yield {PROMPT: gate.prompt, THREADS: store.threads}
         finally:
@@ -103,3 +114,12 @@ async def _expire_uploads(registry: Registry, idle: int) -> None:
         except Exception:  # whatever it was, the next round may do better
             logger.exception("idle upload sessions could not be expired")
         await asyncio.sleep(idle / _SWEEPS)
+
+
+async def _keep_ballast(store: Store) -> None:
+    while True:
+        try:
+            await store.threads.run(store.ballast.lay)
+        except Exception:
+            logger.exception("the ballast could not be laid")
+        await asyncio.sleep(_BALLAST)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from registry import dropin
-from registry.kinds import FILE, HOST, PATH, SWITCH, Kind, one_of, seconds, whole
+from registry.kinds import FILE, HOST, PATH, PATTERNS, SWITCH, Kind, one_of, seconds, whole
 
 _PREFIX = "REGISTRY_"
 
@@ -73,6 +73,19 @@ class Settings:
     delete: bool = field(
         default=True,
         metadata=_about(SWITCH, "Whether tags, manifests and blobs may be deleted; if not, DELETE is a 405."),
+    )
+    immutable_tags: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            PATTERNS,
+            "Tags that clients can neither move nor delete once pushed: patterns REPO:TAG, * for anything.",
+        ),
+    )
+    read_only: bool = field(
+        default=False,
+        metadata=_about(
+            SWITCH, "Serve pulls only: every push and delete is a 405, and nothing is cleaned up."
+        ),
     )
     sparse: bool = field(
         default=False, metadata=_about(SWITCH, "Accept manifests that name content the repository lacks.")

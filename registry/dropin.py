@@ -18,6 +18,7 @@ _HARMLESS = re.compile(
     r"|REGISTRY_HEALTH_STORAGEDRIVER_\w+|REGISTRY_VALIDATION_DISABLED",
     re.ASCII,
 )
+_ENABLED = re.compile(r"""\s*\{\s*["']?enabled["']?\s*:\s*(\w+)\s*\}\s*""", re.ASCII)
 _OFF = ("false", "False", "FALSE", "0", "f", "F")
 
 _ELSEWHERE = (
@@ -36,8 +37,6 @@ _REFUSED: Mapping[str, str] = {
     "REGISTRY_PROXY_": "mirroring another registry is not supported yet; unset it",
     "REGISTRY_CONFIGURATION_PATH": "YAML files of another registry cannot be read; unset it, "
     "write the settings as TOML, and name that file in REGISTRY_CONFIG",
-    "REGISTRY_STORAGE_MAINTENANCE_READONLY": "a read-only registry is not supported yet; unset it, "
-    "or give REGISTRY_ANONYMOUS=pull",
     **{
         f"REGISTRY_STORAGE_{driver}": _ELSEWHERE
         for driver in ("S3", "GCS", "AZURE", "SWIFT", "OSS", "INMEMORY")
@@ -53,8 +52,6 @@ def injected(variable: str, text: str) -> bool:
 
 def harmless(variable: str, text: str) -> bool:
     """Whether the registry does what this asks for anyway, or nothing depends on it."""
-    if variable.startswith("REGISTRY_STORAGE_MAINTENANCE_READONLY"):
-        return text in _OFF
     if variable == "REGISTRY_HTTP_TLS_MINIMUMTLS":
         return text == "tls1.2"
     return (variable == "REGISTRY_STORAGE" and text == "filesystem") or bool(_HARMLESS.fullmatch(variable))
@@ -79,10 +76,22 @@ def _logging(text: str) -> dict[str, str]:
     return {"access_log": "true" if text in _OFF else "false"}
 
 
+def _read_only(text: str) -> dict[str, str]:
+    """YAML's `{enabled: true}`, as many recipes write it. Raises ValueError."""
+    if text in _OFF:
+        return {"read_only": "false"}
+    found = _ENABLED.fullmatch(text)
+    if not found:
+        raise ValueError("expected {enabled: true} or {enabled: false}")
+    return {"read_only": found[1]}
+
+
 # The texts are read by the kind of our own key.
 ALIASES: Mapping[str, Callable[[str], Mapping[str, str]]] = {
     "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": lambda text: {"root": text},
     "REGISTRY_STORAGE_DELETE_ENABLED": lambda text: {"delete": text},
+    "REGISTRY_STORAGE_MAINTENANCE_READONLY": _read_only,
+    "REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED": lambda text: {"read_only": text},
     "REGISTRY_HTTP_ADDR": _address,
     "REGISTRY_HTTP_TLS_CERTIFICATE": lambda text: {"tls_cert": text},
     "REGISTRY_HTTP_TLS_KEY": lambda text: {"tls_key": text},

@@ -35,6 +35,13 @@ class Denied(RegistryError):
     """Who asks is known, or cannot become known, and may not."""
 
 
+class TagImmutable(RegistryError):
+    def __init__(self, name: str, pattern: str, named: object) -> None:
+        super().__init__(
+            f"{name} is immutable here (immutable_tags has {pattern!r}) and stays {named}: push another tag"
+        )
+
+
 class ConditionInvalid(RegistryError):
     def __init__(self, header: str, text: str) -> None:
         super().__init__(f'{header} is {text[:160]!r}: expected * or quoted digests, such as "sha256:..."')

@@ -16,6 +16,7 @@ _WORDS = {
     "off": False,
 }
 _UNITS = {"h": 3600, "m": 60, "s": 1}
+_PATTERN = re.compile(r"[a-z0-9._/*-]+:[A-Za-z0-9_.*-]+", re.ASCII)
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
 
 
@@ -77,6 +78,14 @@ def _from_duration(text: str) -> int:
     return sum(int(number or 0) * size for number, size in zip(found.groups(), _UNITS.values(), strict=True))
 
 
+def _patterns(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+        raise ValueError
+    if not all(_PATTERN.fullmatch(each) for each in value):
+        raise ValueError
+    return tuple(value)
+
+
 def seconds(low: int) -> Kind:
     """Whole seconds, or hours, minutes and seconds as in 1h30m."""
 
@@ -114,4 +123,10 @@ def one_of(*choices: str) -> Kind:
 PATH = Kind("the path of a folder", "DIR", _path)
 FILE = Kind("the path of a file, or nothing", "FILE", _file)
 HOST = Kind("an address such as 127.0.0.1 or ::1, or a host name", "HOST", _host)
+PATTERNS = Kind(
+    'patterns REPO:TAG such as "*:v*", * for anything; as text, separated by spaces or commas',
+    "PATTERNS",
+    _patterns,
+    lambda text: text.replace(",", " ").split(),
+)
 SWITCH = Kind("true or false", "", _boolean, _word)

@@ -23,12 +23,20 @@ _ALWAYS = Condition()
 
 
 class Repository:
-    """`may_push`: whether the actor may, and so may leave out a push of what is said to be here."""
+    """`who` is the actor's name, for the history of the tags.
+
+    `may_push`: whether the actor may, and so may leave out a push of what is said to be here.
+    """
 
     def __init__(
-        self, registry: Registry, name: RepositoryName, *, may_push: Callable[[], bool] = lambda: True
+        self,
+        registry: Registry,
+        name: RepositoryName,
+        who: str = "",
+        *,
+        may_push: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._registry, self.name, self._may_push = registry, name, may_push
+        self._registry, self.name, self._who, self._may_push = registry, name, who, may_push
         self._names, self._blobs = registry.names, registry.blobs
 
     # -- blobs ---------------------------------------------------------------------------------------
@@ -127,7 +135,11 @@ class Repository:
             await self._blobs.put(digest, raw)
             try:
                 moves = await self._names.manifests.put(
-                    *put, file_size=self._blobs.size, check=check, check_manifest=check_manifest
+                    *put,
+                    file_size=self._blobs.size,
+                    check=check,
+                    check_manifest=check_manifest,
+                    who=self._who,
                 )
                 break
             except BlobMissing:
@@ -146,6 +158,7 @@ class Repository:
             even_if_referenced=self._registry.sparse,
             check=self._guarded(_ALWAYS),
             check_manifest=lambda _: condition.check(digest, digest),
+            who=self._who,
         )
         for tag in tags:
             self._registry.tell(TagMoved(self.name, Tag(tag), digest, None))
@@ -153,7 +166,9 @@ class Repository:
 
     async def delete_tag(self, tag: Tag, *, condition: Condition = _ALWAYS) -> None:
         """Delete a tag; its manifest stays, by digest. Raises ManifestMissing, PreconditionFailed."""
-        old = await self._names.manifests.remove_tag(self.name, tag, check=self._guarded(condition))
+        old = await self._names.manifests.remove_tag(
+            self.name, tag, check=self._guarded(condition), who=self._who
+        )
         self._registry.tell(TagMoved(self.name, tag, old, None))
 
     def _guarded(self, condition: Condition) -> TagCheck:

@@ -21,6 +21,7 @@ from storage.database import Connection, Database, note_time
 from storage.errors import IndexFailed
 from storage.files import temporary_root
 from storage.garbage import Item, Report, Rules
+from storage.history import prune
 from storage.locks import held
 from storage.marking import Marked
 from storage.marks import has_marks
@@ -133,8 +134,9 @@ class Collector:
                 await self._sweep("links", repository, before, sweeping.sweep_links)
             last = found[-1].id
         await self._sweep_unlinked()
-        if walk and self._blobs:
-            await self._sweep_strays(self._blobs)
+        if walk:
+            await self._sweep_strays()
+            await self._prune_histories()
         await self._give_pages_back()
         self._report.waiting, self._report.waiting_bytes = await self._look(marking.count_waiting)
         await self._write(self._note_end, durable=False)
@@ -235,8 +237,15 @@ class Collector:
             after, count = end
             self._progress(count)
 
-    async def _sweep_strays(self, blobs: BlobStore) -> None:
+    async def _prune_histories(self) -> None:
+        after: tuple[str, str] | None = ("", "")
+        while after := await self._write(prune, after, durable=False):
+            pass
+
+    async def _sweep_strays(self) -> None:
         """Files that no row speaks for: what a crash leaves between an install and its claim."""
+        if (blobs := self._blobs) is None:
+            return
         idle = 0 if self._rules.at_once else self._rules.grace
         for low, high in blobs.shards():
             found = await asyncio.to_thread(blobs.list, low, idle=idle)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from storage.digest import Digest
+from storage.history import Move
 from storage.links import LinkRow
 from storage.manifests import Edge, ManifestRow, TagCheck
 from storage.rows import FileSize
@@ -86,6 +87,7 @@ class Manifests(Protocol):
         file_size: FileSize,
         check: TagCheck,
         check_manifest: Callable[[bool], None],
+        who: str = "",
     ) -> list[tuple[str, Digest | None]]: ...
     async def examine(
         self,
@@ -108,13 +110,25 @@ class Manifests(Protocol):
         even_if_referenced: bool,
         check: TagCheck,
         check_manifest: Callable[[bool], None] = ...,
+        who: str = "",
     ) -> list[str]: ...
-    async def remove_tag(self, repository: str, tag: str, *, check: TagCheck) -> Digest: ...
+    async def move_tag(
+        self,
+        repository: str,
+        tag: str,
+        digest: Digest,
+        *,
+        file_size: FileSize,
+        check: TagCheck,
+        who: str = "",
+    ) -> Digest | None: ...
+    async def remove_tag(self, repository: str, tag: str, *, check: TagCheck, who: str = "") -> Digest: ...
 
 
 class Listings(Protocol):
     async def repositories(self, *, after: str, limit: int) -> list[str]: ...
     async def tags(self, repository: str, *, after: str, limit: int) -> list[str]: ...
+    async def moves(self, repository: str, tag: str | None = None, *, limit: int) -> list[Move]: ...
     async def referrers(
         self,
         repository: str,

@@ -21,7 +21,7 @@ from storage.generation import Generation
 Connection = sqlite3.Connection
 Result = TypeVar("Result")
 
-MIGRATIONS = ("schema.sql", "collection.sql")
+MIGRATIONS = ("schema.sql", "history.sql", "collection.sql")
 """Scripts in order; `user_version` counts those that the file has seen."""
 
 _FSYNC_FAILED = {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
@@ -59,8 +59,11 @@ class Database:
         durable: bool = True,
         shared: bool = True,
         machine: Machine | None = None,
+        make_room: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`make_room` is called when the disk is full, and says whether another try is worth it."""
         self._path, self._files, self._durable = path, files, durable
+        self._make_room = make_room
         self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._longest_wal, self._copied = _CHECKPOINT, True
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -176,7 +179,8 @@ class Database:
         `shown` says that answers given before must be worked out again.
 
         `change` runs in the writer's thread, in a savepoint of its own: what it raises fails this call
-        alone. Raises StoreFull, StoreDegraded, IndexFailed. `even_if_degraded` is for what makes the index
+        alone. It runs once more if the disk was full and room could be made. Raises StoreFull,
+        StoreDegraded, IndexFailed. `even_if_degraded` is for what makes the index
         say less than it did: that some bytes are gone has to be told above all when the disk fails.
         """
         if durable and not even_if_degraded:
@@ -212,13 +216,23 @@ class Database:
                 return
 
     def _commit(self, batch: list[_Job]) -> None:
-        try:
-            self._flock(lambda: self._transact(batch))
-        except BaseException as error:
-            fact = self._explain(error)
+        fact = self._try(batch)
+        if isinstance(fact, StoreFull) and self._make_room():
+            fact = self._try(batch)
+        if fact:
             for job in batch:
                 # Also those whose own change went well: the transaction that held it is gone.
                 job.result, job.error = None, fact
+
+    def _try(self, batch: list[_Job]) -> BaseException | None:
+        """Why nothing of the batch is committed; None if it is."""
+        for job in batch:
+            job.result = job.error = None
+        try:
+            self._flock(lambda: self._transact(batch))
+        except BaseException as error:
+            return self._explain(error)
+        return None
 
     def _transact(self, batch: list[_Job]) -> None:
         connection = self._writer

@@ -9,6 +9,7 @@
     ROOT/write.lock              flock: one writer of the index at a time; holds the number of its changes
     ROOT/gc.lock                 flock: one collector at a time; a backup holds it too
     ROOT/serving.lock            flock, shared by every process that serves
+    ROOT/ballast                 32 MiB of nothing, given up when the disk is full
     ROOT/degraded                there after a failed fsync; `registry fsck --repair` removes it
 
 The root itself is 0700. The 256 shards of each algorithm are made once, when the root is.
@@ -62,6 +63,10 @@ class Layout:
     @property
     def serving_lock(self) -> str:
         return self._at("serving.lock")
+
+    @property
+    def ballast(self) -> str:
+        return self._at("ballast")
 
     @property
     def degraded(self) -> str:

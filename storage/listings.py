@@ -8,6 +8,7 @@ from contextlib import closing
 from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import RepositoryMissing
+from storage.history import Move, find_moves
 from storage.manifests import COLUMNS, ManifestRow, manifest_row
 from storage.rows import PRESENT, find_repository
 
@@ -39,6 +40,12 @@ class Listings:
             ).fetchall()
 
         return [name for (name,) in await self._database.read(query)]
+
+    async def moves(self, repository: str, tag: str | None = None, *, limit: int) -> list[Move]:
+        """The last moves of a tag, or of all tags that the repository ever had, the latest first."""
+        return await self._database.read(
+            lambda connection: find_moves(connection, repository, tag, limit), long=True
+        )
 
     async def referrers(
         self,

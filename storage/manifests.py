@@ -7,6 +7,7 @@ from enum import IntEnum
 from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import ManifestMissing, ReferencesMissing
+from storage.history import note_move
 from storage.links import release
 from storage.marks import keep_manifest
 from storage.rows import (
@@ -83,11 +84,13 @@ class Manifests:
         file_size: FileSize,
         check: TagCheck,
         check_manifest: Callable[[bool], None],
+        who: str = "",
     ) -> list[tuple[str, Digest | None]]:
         """Record a manifest whose bytes are installed, and move `tags` to it; all of it or nothing.
 
         Returns each tag with the digest that it named before. `check_manifest` is told whether the
-        repository had the manifest. Raises ReferencesMissing, BlobMissing, and what the checks raise.
+        repository had the manifest; `who` is for the tags' history. Raises ReferencesMissing, BlobMissing,
+        and what the checks raise.
         """
 
         def change(connection: Connection) -> list[tuple[str, Digest | None]]:
@@ -99,8 +102,9 @@ class Manifests:
             ]
             blob, _ = reveal_blob(connection, manifest.digest, file_size)
             _insert(connection, found, blob, manifest, children)
-            for tag in tags:
+            for tag, old in moves:
                 _move_tag(connection, found, tag, blob)
+                note_move(connection, repository, tag, old, manifest.digest, who)
             keep_manifest(connection, found, blob)
             return moves
 
@@ -178,6 +182,7 @@ class Manifests:
         even_if_referenced: bool,
         check: TagCheck,
         check_manifest: Callable[[bool], None] = lambda _: None,
+        who: str = "",
     ) -> list[str]:
         """Delete a manifest, its bytes here or not, with every tag on it; return those.
 
@@ -200,6 +205,7 @@ class Manifests:
             ).fetchall()
             for (tag,) in tags:
                 check(tag, digest, None)
+                note_move(connection, repository, tag, digest, None, who)
             connection.execute("DELETE FROM tags WHERE repository = ? AND manifest = ?", (found, row[0]))
             drop_manifest(connection, found, row[0])
             drop_if_empty(connection, found)
@@ -207,7 +213,40 @@ class Manifests:
 
         return await self._database.write(change)
 
-    async def remove_tag(self, repository: str, tag: str, *, check: TagCheck) -> Digest:
+    async def move_tag(
+        self,
+        repository: str,
+        tag: str,
+        digest: Digest,
+        *,
+        file_size: FileSize,
+        check: TagCheck,
+        who: str = "",
+    ) -> Digest | None:
+        """Move a tag to a manifest that the repository has; return the digest that it named before.
+
+        Raises ManifestMissing, also where the bytes are gone, and what `check` raises.
+        """
+
+        def change(connection: Connection) -> Digest | None:
+            found = find_repository(connection, repository)
+            row = connection.execute(
+                "SELECT blobs.id, blobs.size FROM blobs JOIN manifests ON manifests.blob = blobs.id"
+                " WHERE blobs.digest = ? AND blobs.state = ? AND manifests.repository = ?",
+                (digest.binary, PRESENT, found),
+            ).fetchone()
+            if found is None or row is None or file_size(digest) != row[1]:
+                raise ManifestMissing(digest)
+            old = _tagged(connection, found, tag)
+            check(tag, old, digest)
+            _move_tag(connection, found, tag, row[0])
+            note_move(connection, repository, tag, old, digest, who)
+            keep_manifest(connection, found, row[0])
+            return old
+
+        return await self._database.write(change)
+
+    async def remove_tag(self, repository: str, tag: str, *, check: TagCheck, who: str = "") -> Digest:
         """Delete a tag alone; return the digest that it named. Raises ManifestMissing."""
 
         def change(connection: Connection) -> Digest:
@@ -218,6 +257,7 @@ class Manifests:
             check(tag, old, None)
             _leave_tag(connection, found, tag)
             connection.execute("DELETE FROM tags WHERE repository = ? AND name = ?", (found, tag))
+            note_move(connection, repository, tag, old, None, who)
             return old
 
         return await self._database.write(change)

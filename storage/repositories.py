@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import RepositoryMissing
+from storage.history import note_departure
 from storage.rows import PRESENT, find_repository
 
 
@@ -76,13 +77,17 @@ def _reach(connection: Connection, repository: int, manifest: int) -> int:
     return int(size)
 
 
-async def remove_repository(database: Database, repository: str) -> Removed:
-    """Delete a repository with all that it names, in one transaction. Raises RepositoryMissing."""
+async def remove_repository(database: Database, repository: str, *, who: str = "") -> Removed:
+    """Delete a repository with all that it names, in one transaction. Raises RepositoryMissing.
+
+    The history of its tags stays, and says that they went.
+    """
 
     def change(connection: Connection) -> Removed:
         found = find_repository(connection, repository)
         if found is None:
             raise RepositoryMissing(repository)
+        note_departure(connection, found, repository, who)
         counts = [
             connection.execute(f"DELETE FROM {table} WHERE repository = ?", (found,)).rowcount
             for table in ("tags", "manifests", "links")

@@ -10,7 +10,7 @@ from storage.blobs import BlobStore
 from storage.clock import Machine
 from storage.contracts import Names
 from storage.database import Database
-from storage.errors import StoreUnusable
+from storage.errors import IndexFailed, StoreUnusable
 from storage.files import Files, Probe
 from storage.layout import FORMAT, Layout
 from storage.links import Links
@@ -18,6 +18,7 @@ from storage.listings import Listings
 from storage.locks import held
 from storage.manifests import Manifests
 from storage.mounts import check_mount
+from storage.room import Ballast, look
 from storage.sessions import Sessions
 from storage.threads import Threads
 from storage.uploads import UploadStore
@@ -32,6 +33,7 @@ _OURS = {
     "write.lock",
     "gc.lock",
     "serving.lock",
+    "ballast",
     "degraded",
     "lost+found",
     *_INDEX,
@@ -51,6 +53,7 @@ class Store:
     uploads: UploadStore
     names: Names
     threads: Threads
+    ballast: Ballast
     warnings: tuple[str, ...]
     locks: ExitStack
 
@@ -81,18 +84,31 @@ def open_store(
     layout = Layout(os.path.abspath(root))
     files = Files(layout.degraded, durable=durable, probe=probe)
     locks = ExitStack()
-    try:
-        warning = _prepare(layout, files, allow_network=allow_network)
-        if serving:
-            locks.enter_context(held(layout.serving_lock, _NOT_NOW, shared=True, wait=_SERVING_WAIT))
-        database = Database(
+    ballast = Ballast(layout.ballast, files)
+
+    def open_index() -> Database:
+        return Database(
             layout.index,
             layout.write_lock,
             files,
             durable=durable,
             shared=not allow_network,
             machine=machine,
+            make_room=ballast.give_up,
         )
+
+    try:
+        warning = _prepare(layout, files, allow_network=allow_network)
+        if serving:
+            locks.enter_context(held(layout.serving_lock, _NOT_NOW, shared=True, wait=_SERVING_WAIT))
+        try:
+            database = open_index()
+        except IndexFailed:
+            # A full disk may be why, whatever SQLite calls it: at a start it makes files anew.
+            room = look(layout.root)
+            if room.free >= room.floor or not ballast.give_up():
+                raise
+            database = open_index()
         try:
             _finish(layout, files)
         except BaseException:
@@ -117,7 +133,7 @@ def open_store(
         database.generation,
     )
     warnings = (warning,) if warning else ()
-    return Store(layout, files, database, blobs, uploads, names, threads, warnings, locks)
+    return Store(layout, files, database, blobs, uploads, names, threads, ballast, warnings, locks)
 
 
 def _prepare(layout: Layout, files: Files, *, allow_network: bool) -> str | None:

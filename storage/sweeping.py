@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from storage.database import Connection
 from storage.digest import Digest
 from storage.garbage import Item
+from storage.history import note_move
 from storage.liveness import named_by
 from storage.manifests import drop_manifest
 from storage.marking import Marked, column
@@ -63,6 +64,8 @@ def _drop_manifest(connection: Connection, repository: Marked, before: int, blob
     connection.execute("DELETE FROM tags WHERE repository = ? AND manifest = ?", (repository.id, blob))
     why = "the manifest that it refers to is gone"
     swept.items += [Item("tag", repository.name, tag, 0, why) for tag in tags]
+    for tag in tags:
+        note_move(connection, repository.name, tag, Digest.from_binary(binary), None, "garbage collection")
     drop_manifest(connection, repository.id, blob)
     why = "no tag names it any more" if untagged else "what it refers to, or belonged to, is gone"
     swept.items.append(Item("manifest", repository.name, str(Digest.from_binary(binary)), size, why))

@@ -14,13 +14,13 @@ from storage.digest import Bytes, Digest, Hasher, new_hasher
 from storage.errors import DigestMismatch, StoreFull, UploadBusy, UploadMissing, UploadSealed, WrongLength
 from storage.files import Files
 from storage.layout import INSTALLING, Layout
+from storage.room import look
 from storage.sources import Source
 from storage.threads import Threads
 
 # Bytes that a thread takes of a body in a turn. A sender that is faster stands still while they are hashed
 # and written, instead of disturbing that: 512 MiB took 0.61 CPU seconds with 1 MiB, 0.46 with 4 MiB.
 _BUFFER = 2**22
-_FLOOR_BYTES, _FLOOR_SHARE = 2**30, 0.05  # uploads stop at 1 GiB or 5 % of free space, whichever is less
 
 
 class UploadSession:
@@ -135,11 +135,10 @@ class UploadStore:
 
     def require_room(self) -> None:
         """Raises StoreFull below the floor: what is left is for deletes and for names."""
-        found = os.statvfs(self._layout.root)
-        free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
-        if free < min(_FLOOR_BYTES, _FLOOR_SHARE * total):
+        room = look(self._layout.root)
+        if room.free < room.floor:
             raise StoreFull(
-                f"only {free} bytes are free on the store's disk: uploads wait until there is room"
+                f"only {room.free} bytes are free on the store's disk: uploads wait until there is room"
             )
 
     def size(self, upload: str) -> int:

@@ -15,7 +15,10 @@ LAYERS = (
     ("registry.errors", "registry.strict_json", "registry.kinds", "registry"),
     ("registry.names", "registry.descriptors", "registry.manifests", "registry.conditions"),
     ("registry.changes", "registry.access", "registry.recent"),
-    ("registry.registry", "registry.uploads", "registry.repository", "registry.fsck", "registry.policies"),
+    (
+        *("registry.registry", "registry.uploads", "registry.repository", "registry.fsck"),
+        *("registry.policies", "registry.guards"),
+    ),
     ("registry.api",),
     ("registry.dropin", "registry.config"),
     ("registry.app",),

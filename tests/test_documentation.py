@@ -54,8 +54,10 @@ def make_targets() -> set[str]:
     ("page", "words"), registry_commands(), ids=[f"{p}: {' '.join(w)}" for p, w in registry_commands()]
 )
 def test_registry_commands_parse(page: str, words: list[str]) -> None:
-    command = cli.commands[words[0]]
-    command.make_context(words[0], words[1:], parent=click.Context(cli, info_name="registry"))
+    command: click.Command = cli
+    while isinstance(command, click.Group):
+        command, words = command.commands[words[0]], words[1:]
+    command.make_context(command.name, words, parent=click.Context(cli, info_name="registry"))
 
 
 def test_there_are_commands_to_look_at() -> None:

@@ -18,6 +18,8 @@ skopeo               skopeo
 debootstrap          debootstrap
 update-ca-certificates ca-certificates
 openssl              openssl
+mkfs.ext4            e2fsprogs
+mkfs.xfs             xfsprogs
 '
 # command     module                                                     version
 GO_TOOLS='

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
@@ -56,7 +57,8 @@ class Call:
     def repository(self) -> Repository:
         assert self.name is not None
         push = Operation(Action.PUSH, self.name)
-        return Repository(self.registry, self.name, may_push=lambda: self.allows(push))
+        may_push = partial(self.allows, push)
+        return Repository(self.registry, self.name, self.actor.name, may_push=may_push)
 
     @property
     def uploads(self) -> Uploads:

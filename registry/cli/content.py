@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pwd
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -73,16 +74,25 @@ async def _remove(store: Store, settings: Settings, target: Target) -> str:
     name = target.repository
     match target.reference:
         case None:
-            gone = await remove_repository(store.database, name)
+            gone = await remove_repository(store.database, name, who=by("rm"))
             return f"removed {name}: {gone.tags} tags, {gone.manifests} manifests, {gone.blobs} blobs"
         case Tag() as tag:
-            digest = await store.names.manifests.remove_tag(name, tag, check=_allow)
+            digest = await store.names.manifests.remove_tag(name, tag, check=_allow, who=by("rm"))
             return f"removed the tag {name}:{tag}; its manifest {digest} stays"
         case Digest() as digest:
             moved = await store.names.manifests.remove(
-                name, digest, even_if_referenced=settings.sparse, check=_allow
+                name, digest, even_if_referenced=settings.sparse, check=_allow, who=by("rm")
             )
             return f"removed {name}@{digest}" + (f" and its tags {', '.join(moved)}" if moved else "")
+
+
+def by(command: str) -> str:
+    """Who moves a tag by a command, for its history."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user need not have a name
+        user = f"user {os.getuid()}"
+    return f"registry {command} by {user}"
 
 
 def _allow(tag: str, old: Digest | None, new: Digest | None) -> None:

@@ -150,6 +150,8 @@ def _greet(settings: Settings, listener: socket.socket, warnings: tuple[str, ...
     print(f"registry {__version__} listens on {scheme}://{named}:{port}")
     print(f"  stores in   {kept}")
     print(f"  try         docker tag alpine {named}:{port}/alpine && docker push {named}:{port}/alpine")
+    if settings.read_only:
+        print("  read-only   pushes and deletes are refused")
     if settings.anonymous:
         allowed = "pull" if settings.anonymous == "pull" else "pull, push and delete"
         plain = "" if settings.tls_cert else "; clients elsewhere must allow plain HTTP"

@@ -70,7 +70,7 @@ def assert_error(response: httpx.Response, status: int, code: str, *says: str) -
     assert response.headers["Content-Type"] == "application/json"
     assert_error_body(response.content, code, *says)
     if status == 405:
-        assert response.headers["Allow"]
+        assert "Allow" in response.headers  # empty where the refused method is the only one
 
 
 def assert_error_body(content: bytes, code: str, *says: str) -> None:

@@ -26,6 +26,7 @@ from registry.errors import (
     ManifestTooLarge,
     NameInvalid,
     RegistryError,
+    TagImmutable,
     TagInvalid,
     Unauthenticated,
     Unsupported,
@@ -35,7 +36,17 @@ from registry.registry import Registry
 from storage import errors as storage
 from storage.store import Store
 from tests.api.rows import CODES, Row, assert_closed, assert_error, check
-from tests.api.world import CONFIG, IMAGE, REPOSITORY, World, begin, digest, push_blob
+from tests.api.world import (
+    CONFIG,
+    IMAGE,
+    REPOSITORY,
+    World,
+    begin,
+    digest,
+    push_blob,
+    push_image,
+    put_manifest,
+)
 from tests.builders import descriptor, image
 from tests.inprocess import Answer, ask, connect, connect_app, opened
 
@@ -322,6 +333,14 @@ async def degraded(folder: Path) -> httpx.Response:
             return answer
 
 
+async def immutable(folder: Path) -> httpx.Response:
+    with opened(folder) as store:
+        async with connect(store, immutable_tags=("team/*:v*",)) as client:
+            await push_image(client, REPOSITORY, "v1")
+            other = await push_image(client, REPOSITORY, "latest", seed=1)
+            return await put_manifest(client, REPOSITORY, other, "v1")
+
+
 async def denied(folder: Path) -> httpx.Response:
     with opened(folder) as store:
         async with connect(store, anonymous="pull") as client:
@@ -372,6 +391,7 @@ STAGED: dict[type[Exception], tuple[Callable[[Path], Awaitable[httpx.Response]],
     storage.StoreFull: (full, ("the disk is full", "free some space")),
     storage.StoreDegraded: (degraded, ("registry fsck --repair",)),
     api.Busy: (crowded, ("too many manifests", "try again")),
+    TagImmutable: (immutable, (f"{REPOSITORY}:v1 is immutable", "'team/*:v*'", "push another tag")),
     Denied: (denied, ("only pull", "--anonymous pull")),
     Unauthenticated: (unauthenticated, ("log in first",)),
     Unsupported: (unsupported, ("switched off", "delete = false")),

@@ -78,6 +78,31 @@ async def test_anonymous_pull(
     await untouched(client, world)
 
 
+@pytest.mark.parametrize(("method", "path"), [*PUSHES, *(("DELETE", path) for path in DELETES)])
+async def test_read_only(
+    store: Store, client: httpx.AsyncClient, world: World, method: str, path: str
+) -> None:
+    async with connect(store, read_only=True) as reader:
+        row = Row(
+            method,
+            path,
+            405,
+            "UNSUPPORTED",
+            body=LAYER if method in ("PUT", "PATCH") else b"",
+            says=("read-only", "pulls go on"),
+        )
+        await check(reader, row, **world.named())
+    await untouched(client, world)
+
+
+@pytest.mark.parametrize("path", PULLS)
+async def test_read_only_pulls(store: Store, world: World, path: str) -> None:
+    async with connect(store, read_only=True) as reader:
+        for method in ("GET", "HEAD"):
+            await check(reader, Row(method, path, 200), **world.named())
+        assert (await reader.get("/readyz")).status_code == 200
+
+
 @pytest.mark.parametrize("path", PULLS)
 async def test_anonymous_pull_pulls(store: Store, world: World, path: str) -> None:
     async with connect(store, anonymous="pull") as reader:

@@ -19,6 +19,7 @@ _FILES = {
     "blobs",
     "uploads",
     "quarantine",
+    "ballast",
     "write.lock",
     "index.db",
     "index.db-wal",
@@ -151,6 +152,12 @@ def _name_problems(index: sqlite3.Connection, root: str, names: Names) -> Iterat
     for name, tag, digest in names.tags:
         if (name, digest) not in manifests:
             yield f"{name}:{tag} names {digest}, which is no manifest there"
+    tags = {(name, tag): digest for name, tag, digest in names.tags}
+    last = "SELECT repository, tag, new, max(number) FROM tag_history GROUP BY repository, tag"
+    moved = {(name, tag): _text(new) if new else None for name, tag, new, _ in index.execute(last)}
+    for name, tag in {*tags, *moved}:
+        if tags.get((name, tag)) != moved.get((name, tag)):
+            yield f"{name}:{tag} is not where its history says"
     edges: dict[tuple[str | int, str | int], set[Row]] = defaultdict(set)
     for name, parent, *edge in names.edges:
         edges[name, parent].add(tuple(edge))

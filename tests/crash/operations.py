@@ -166,6 +166,13 @@ async def _put_and_checkpoint(world: World) -> None:
     await world.store.database.checkpoint()
 
 
+async def _move_back(world: World) -> None:
+    size = world.store.blobs.size
+    await world.store.names.manifests.move_tag(
+        "app", "stable", Digest.of(TWO), file_size=size, check=lambda *_: None
+    )
+
+
 async def _delete_tag(world: World) -> None:
     await world.app.delete_tag(Tag("stable"))
 
@@ -213,6 +220,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "put a manifest with a subject": _repeatable(_put(Digest.of(NEW_REFERRER), NEW_REFERRER)),
     "put a manifest and check point": Operation(_put_and_checkpoint, _put_and_checkpoint, checkpoints=True),
     "move a tag": _repeatable(_put(Tag("stable"), TWO)),
+    "move a tag back": _repeatable(_move_back),
     "delete a tag": Operation(_delete_tag, _unless(ManifestMissing, _delete_tag)),
     "delete a manifest": Operation(_delete_manifest, _unless(ManifestMissing, _delete_manifest)),
     "delete a blob": Operation(_delete_blob, _unless(BlobMissing, _delete_blob)),

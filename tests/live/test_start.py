@@ -17,7 +17,7 @@ from bench.start import TIMES, measure
 from storage.digest import Digest
 from tests.builders import blob
 from tests.live.servers import PROJECT, Live, running, start
-from tests.live.stories import pull_blob, push_blob
+from tests.live.stories import append, begin, pull_blob, push_blob, push_image, require_whole
 from tests.live.wire import once
 
 COLD_START = 0.5  # seconds, from the start of the process to its first 200
@@ -258,3 +258,20 @@ def test_port_zero_prints_the_port(tmp_path: Path) -> None:
         assert f"docker push 127.0.0.1:{port}/" in third
         with socket.create_connection(("127.0.0.1", port), timeout=5):
             pass
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_read_only_server_serves_what_was_pushed(tmp_path: Path, workers: str) -> None:
+    data = blob(1_000, 1)
+    with running(tmp_path / "root") as live:
+        raw = push_image(live.host, "a", "t", data)
+        session = begin(live.host, "a")
+    with running(tmp_path / "root", "--read-only", "--workers", workers, name="reader") as live:
+        assert "pushes and deletes are refused" in live.said()
+        assert require_whole(live.host, "a", "t") == raw
+        assert push_blob(live.host, "a", data).status == 405
+        assert append(live.host, session, data, 0).status == 405
+        assert once(live.host, "DELETE", "/v2/a/manifests/t").status == 405
+        assert once(live.host, "GET", "/readyz").status == 200
+    with running(tmp_path / "root", name="again") as live:
+        assert append(live.host, session, data, 0).status == 202

@@ -9,6 +9,7 @@ from registry.errors import Denied, RegistryError, Unsupported
 from registry.names import RepositoryName
 from registry.policies.anonymous_pull import AnonymousPull
 from registry.policies.no_delete import NoDelete
+from registry.policies.read_only import ReadOnly
 
 NAME = RepositoryName("team/app")
 ANYONE, SOMEONE = Actor(), Actor("bob")
@@ -18,6 +19,8 @@ RULES = [
     (AnonymousPull(), SOMEONE, {}),
     (NoDelete(), ANYONE, {Action.DELETE: Unsupported}),
     (NoDelete(), SOMEONE, {Action.DELETE: Unsupported}),
+    (ReadOnly(), ANYONE, {Action.PUSH: Unsupported, Action.DELETE: Unsupported}),
+    (ReadOnly(), SOMEONE, {Action.PUSH: Unsupported, Action.DELETE: Unsupported}),
 ]
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from starlette.types import Message
 
-from registry.app import build, create_app, open_settings, policies
+from registry.app import build, create_app, guards, open_settings, policies
 from registry.config import Settings
+from registry.guards.immutable_tags import ImmutableTags
 from registry.policies.anonymous_pull import AnonymousPull
 from registry.policies.no_delete import NoDelete
+from registry.policies.read_only import ReadOnly
 from storage.errors import StorageError
 from storage.store import Store
 from tests.inprocess import ask, connect_app
@@ -31,11 +33,19 @@ def settings(store: Store, **changed: object) -> Settings:
         ({"anonymous": "pull"}, [AnonymousPull]),
         ({"delete": False}, [NoDelete]),
         ({"anonymous": "pull", "delete": False}, [AnonymousPull, NoDelete]),
+        ({"read_only": True}, [ReadOnly]),
+        ({"read_only": True, "anonymous": "pull", "delete": False}, [ReadOnly, AnonymousPull, NoDelete]),
     ],
 )
 def test_policies(changed: dict[str, object], rules: list[type]) -> None:
     chosen = policies(dataclasses.replace(Settings(root="/"), **changed))  # type: ignore[arg-type]
     assert [type(policy) for policy in chosen] == rules
+
+
+@pytest.mark.parametrize(("patterns", "rules"), [((), []), (("*:v*",), [ImmutableTags])])
+def test_guards(patterns: tuple[str, ...], rules: list[type]) -> None:
+    chosen = guards(Settings(root="/", immutable_tags=patterns))
+    assert [type(guard) for guard in chosen] == rules
 
 
 @pytest.mark.parametrize("ephemeral", [True, False])
@@ -149,3 +159,34 @@ async def test_a_failed_expiry_is_not_the_last(
             await until_gone(store.layout.upload(upload))
     assert not failures
     assert "could not be expired" in caplog.text
+
+
+async def test_a_read_only_service_cleans_nothing_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.app._BALLAST", 0.01)
+    upload = await store.uploads.create()
+    os.utime(store.layout.upload(upload), (0, 0))
+    async with Lifespan(build(store, settings(store, read_only=True, upload_expiry=1))):
+        await asyncio.sleep(0.5)
+    assert os.path.exists(store.layout.upload(upload))
+    assert not os.path.exists(store.layout.ballast)
+
+
+async def test_ballast_is_laid_again_while_it_serves(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.app._BALLAST", 0.01)
+    async with Lifespan(build(store, settings(store))):
+        for _ in range(2):
+            for _ in range(500):
+                if store.ballast.give_up():
+                    break
+                await asyncio.sleep(0.02)
+            else:
+                raise AssertionError("there is no ballast")
+
+
+async def test_a_store_that_dies_with_its_process_has_no_ballast(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.app._BALLAST", 0.01)
+    async with Lifespan(build(store, settings(store, ephemeral=True))):
+        await asyncio.sleep(0.3)
+        assert not os.path.exists(store.layout.ballast)

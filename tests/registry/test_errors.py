@@ -7,6 +7,7 @@ from registry.errors import (
     ManifestTooLarge,
     NameInvalid,
     RegistryError,
+    TagImmutable,
     TagInvalid,
 )
 
@@ -20,6 +21,10 @@ ENDLESS = "x" * 100_000
         (TagInvalid("-x"), ("'-x' is not a tag", "1 to 128 of A-Z a-z 0-9")),
         (ManifestTooLarge(4096), ("larger than 4096 bytes",)),
         (ConditionInvalid("If-Match", "x"), ("If-Match is 'x'", "expected * or quoted digests")),
+        (
+            TagImmutable("team/app:v1", "*:v*", "sha256:12"),
+            ("team/app:v1 is immutable", "'*:v*'", "sha256:12", "push another"),
+        ),
         (NameInvalid(ENDLESS, "it is long"), ("it is long",)),
         (TagInvalid(ENDLESS), ("is not a tag",)),
         (ConditionInvalid("If-Match", ENDLESS), ("quoted digests",)),

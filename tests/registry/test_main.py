@@ -5,8 +5,10 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -66,9 +68,19 @@ def test_version() -> None:
     assert run("--version").stdout == f"registry {__version__}\n"
 
 
-@pytest.mark.parametrize("command", [None, *cli.commands])
-def test_every_help_has_examples(command: str | None) -> None:
-    result = run(*filter(None, [command]), "--help")
+def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
+    """The words of every command and group."""
+    yield path
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+        else:
+            yield (*path, name)
+
+
+@pytest.mark.parametrize("command", list(commands(cli)), ids=" ".join)
+def test_every_help_has_examples(command: tuple[str, ...]) -> None:
+    result = run(*command, "--help")
     assert result.exit_code == 0
     assert "  Examples:\n    registry " in result.stdout
 
@@ -86,7 +98,11 @@ def test_help_shows_the_true_default(name: str) -> None:
     shown = default_text(name)
     value = getattr(Settings(), name)
     assert shown == (
-        "~/.local/share/oci-registry" if name == "root" else "empty" if value == "" else str(value).lower()
+        "~/.local/share/oci-registry"
+        if name == "root"
+        else "empty"
+        if value in ("", ())
+        else str(value).lower()
     )
 
 

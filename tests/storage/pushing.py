@@ -85,6 +85,7 @@ async def push_manifest(
     manifest: ManifestRow | None = None,
     check: TagCheck = allow,
     check_manifest: Callable[[bool], None] = allow_manifest,
+    who: str = "",
 ) -> list[tuple[str, Digest | None]]:
     manifest = manifest or row(raw)
     await side.blobs.put(manifest.digest, raw)
@@ -96,6 +97,7 @@ async def push_manifest(
         file_size=side.blobs.size,
         check=check,
         check_manifest=check_manifest,
+        who=who,
     )
 
 

@@ -892,6 +892,46 @@ async def test_removed_tag_leaves_its_manifest(writer: Side, reader: Side) -> No
             await reader.names.manifests.remove_tag(repository, tag, check=refuse)
 
 
+async def test_a_tag_moves_to_what_the_repository_has(writer: Side, reader: Side) -> None:
+    one, two = Digest.of(b"one"), Digest.of(b"two")
+    await push_manifest(writer, "a", b"one")
+    await push_manifest(writer, "a", b"two")
+    moves: list[tuple[str, Digest | None, Digest | None]] = []
+
+    async def move(digest: Digest) -> Digest | None:
+        return await writer.names.manifests.move_tag(
+            "a", "t", digest, file_size=writer.blobs.size, check=lambda *move: moves.append(move)
+        )
+
+    assert [await move(digest) for digest in (one, two, one)] == [None, one, two]
+    assert moves == [("t", None, one), ("t", one, two), ("t", two, one)]
+    assert (await reader.names.manifests.resolve("a", "t")).digest == one
+    with pytest.raises(ManifestMissing):
+        await move(ABSENT)
+    with pytest.raises(PermissionError):
+        await reader.names.manifests.move_tag("a", "t", two, file_size=reader.blobs.size, check=refuse)
+    assert (await reader.names.manifests.resolve("a", "t")).digest == one
+
+
+async def test_the_history_of_a_tag_outlives_it(writer: Side, reader: Side) -> None:
+    await push_manifest(writer, "a", b"one", tags=["t"], who="ann")
+    await push_manifest(writer, "a", b"two", tags=["t", "u"], who="bob")
+    for number in (b"one", b"two"):
+        await writer.names.manifests.remove(
+            "a", Digest.of(number), even_if_referenced=False, check=allow, who="cy"
+        )
+    assert await catalog(reader) == []
+    one, two = Digest.of(b"one"), Digest.of(b"two")
+    found = await reader.names.listings.moves("a", "t", limit=10)
+    assert [(move.old, move.new, move.who) for move in found] == [
+        (two, None, "cy"),
+        (one, two, "bob"),
+        (None, one, "ann"),
+    ]
+    assert {move.tag for move in await reader.names.listings.moves("a", limit=10)} == {"t", "u"}
+    assert await reader.names.listings.moves("b", limit=10) == []
+
+
 async def test_a_repository_leaves_the_catalog_with_its_last_content(writer: Side, reader: Side) -> None:
     digest = await push_blob(writer, "a", b"data")
     await push_manifest(writer, "a", b"one", tags=["t"])

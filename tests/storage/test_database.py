@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import itertools
 import os
 import shutil
 import sqlite3
@@ -26,7 +27,9 @@ MIB = 2**20
 
 
 class Opener(Protocol):
-    def __call__(self, *, durable: bool = True, probe: Probe | None = None) -> Database: ...
+    def __call__(
+        self, *, durable: bool = True, probe: Probe | None = None, make_room: Callable[[], bool] = ...
+    ) -> Database: ...
 
 
 @pytest.fixture
@@ -34,8 +37,13 @@ def opener(folder: str) -> Iterator[Opener]:
     """Opens one index, as often as it is called."""
     with ExitStack() as stack:
 
-        def opened(*, durable: bool = True, probe: Probe | None = None) -> Database:
-            database = open_in(folder, durable=durable, probe=probe)
+        def opened(
+            *,
+            durable: bool = True,
+            probe: Probe | None = None,
+            make_room: Callable[[], bool] = lambda: False,
+        ) -> Database:
+            database = open_in(folder, durable=durable, probe=probe, make_room=make_room)
             stack.callback(database.close)
             return database
 
@@ -47,9 +55,15 @@ def database(opener: Opener) -> Database:
     return opener()
 
 
-def open_in(folder: str, *, durable: bool = True, probe: Probe | None = None) -> Database:
+def open_in(
+    folder: str,
+    *,
+    durable: bool = True,
+    probe: Probe | None = None,
+    make_room: Callable[[], bool] = lambda: False,
+) -> Database:
     files = Files(f"{folder}/degraded", durable=durable, probe=probe)
-    return Database(f"{folder}/index.db", f"{folder}/write.lock", files, durable=durable)
+    return Database(f"{folder}/index.db", f"{folder}/write.lock", files, durable=durable, make_room=make_room)
 
 
 def insert(name: str) -> Callable[[Connection], str]:
@@ -272,6 +286,53 @@ async def test_a_full_index_fails_every_member_and_works_again_with_room(databas
     assert await names(database) == []
     await database.write(limit(10_000))
     assert await database.write(big) == "big"
+
+
+@pytest.mark.parametrize(
+    ("makes", "failures", "asked", "well"),
+    [(True, 1, 1, True), (True, 2, 1, False), (False, 1, 1, False), (True, 0, 0, True)],
+)
+async def test_a_batch_that_found_no_room_is_tried_once_more(
+    opener: Opener, makes: bool, failures: int, asked: int, well: bool
+) -> None:
+    """If room was made; its members see one outcome, each its own."""
+    made: list[None] = []
+    commits = itertools.count()  # the first is that of what holds the others up
+
+    def probe(moment: str, name: str, target: str) -> None:
+        if (moment, name) == ("before", "commit") and 1 <= next(commits) <= failures:
+            raise failure(errno.ENOSPC)
+
+    def make_room() -> bool:
+        made.append(None)
+        return makes
+
+    database = opener(probe=probe, make_room=make_room)
+    async with held_up(database):
+        changes = [insert("a"), insert_and_fail("b", ValueError()), insert("c")]
+        tasks = [asyncio.create_task(database.write(change)) for change in changes]
+        await asyncio.sleep(0)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(made) == asked
+    if well:
+        assert [type(result) for result in results] == [str, ValueError, str]
+    else:
+        assert [type(result) for result in results] == [StoreFull] * 3
+    assert await names(database) == (["a", "c"] if well else [])
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EROFS])
+async def test_room_helps_against_nothing_else(opener: Opener, code: int) -> None:
+    made: list[bool] = []
+
+    def make_room() -> bool:
+        made.append(True)
+        return True
+
+    database = opener(probe=FailAt(0, failure(code)), make_room=make_room)
+    with pytest.raises(OSError):
+        await database.write(insert("a"))
+    assert made == []
 
 
 async def test_nothing_that_a_change_raises_leaves_the_others_waiting(database: Database) -> None:
