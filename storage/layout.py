@@ -7,6 +7,8 @@
     ROOT/quarantine/             bytes that failed verification
     ROOT/index.db                SQLite: every name that people gave (plus -wal and -shm)
     ROOT/write.lock              flock: one writer of the index at a time; holds the number of its changes
+    ROOT/fsck                    where a check is, or was interrupted; locked by it (plus fsck.new)
+    ROOT/scrub                   where the scrub is; locked by the process that does it (plus scrub.new)
     ROOT/degraded                there after a failed fsync; `registry fsck --repair` removes it
 
 The root itself is 0700. The 256 shards of each algorithm are made once, when the root is.
@@ -56,6 +58,14 @@ class Layout:
     @property
     def degraded(self) -> str:
         return self._at("degraded")
+
+    @property
+    def fsck(self) -> str:
+        return self._at("fsck")
+
+    @property
+    def scrub(self) -> str:
+        return self._at("scrub")
 
     def folders(self) -> list[str]:
         """Every folder of the tree, parents first."""

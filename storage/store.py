@@ -29,6 +29,7 @@ _OURS = {
     "quarantine",
     "write.lock",
     "degraded",
+    *("fsck", "fsck.new", "scrub", "scrub.new"),
     "lost+found",
     *_INDEX,
 }

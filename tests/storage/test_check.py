@@ -10,10 +10,11 @@ from dataclasses import replace
 import pytest
 
 from storage import check as module
-from storage.check import Finding, Report, check
+from storage.check import check
 from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import BlobMissing, ManifestMissing, StoreDegraded
+from storage.findings import Finding, Report
 from storage.manifests import Edge, EdgeKind, ManifestRow
 from storage.store import Store
 from tests.storage.conftest import Opener
