@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 
 from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,6 +16,7 @@ from registry.config import Settings
 from registry.policies.anonymous_pull import AnonymousPull
 from registry.policies.no_delete import NoDelete
 from registry.registry import Registry
+from registry.scrub import scrub
 from storage.store import Store, open_store
 
 logger = logging.getLogger("registry")
@@ -37,6 +38,12 @@ def policies(settings: Settings) -> list[Policy]:
     return [*pull_only, *undeletable]
 
 
+def tasks(registry: Registry, store: Store, settings: Settings) -> list[Coroutine[object, object, None]]:
+    """What goes on in the background, for as long as the service does."""
+    reading = [scrub(store, settings.scrub_rate)] if settings.scrub_rate else []
+    return [_expire_uploads(registry, settings.upload_expiry), *reading]
+
+
 def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Router:
     """The whole service over an open store; the caller closes the store. `lines` takes the access log."""
     registry = Registry(store.names, store.blobs, store.uploads, sparse=settings.sparse)
@@ -45,13 +52,13 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[dict[str, object]]:
-        task = asyncio.create_task(_expire_uploads(registry, settings.upload_expiry))
+        running = [asyncio.create_task(task) for task in tasks(registry, store, settings)]
         try:
             yield {PROMPT: gate.prompt, THREADS: store.threads}
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
             if lines:
                 lines.write()
 

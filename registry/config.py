@@ -87,6 +87,13 @@ class Settings:
     upload_expiry: int = field(
         default=3600, metadata=_about(seconds(1), "How long an upload session without new bytes is kept.")
     )
+    scrub_rate: int = field(
+        default=0,
+        metadata=_about(
+            whole(0, 100_000),
+            "Read all blobs again and again, so many megabytes a second, to find bytes that rot; 0 does not.",
+        ),
+    )
     drain: int = field(
         default=30, metadata=_about(seconds(0), "How long a stop waits for the requests in flight.")
     )

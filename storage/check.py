@@ -46,12 +46,12 @@ async def check(
 
     A repaired finding still counts: what it cost has to be pushed again. Checking once more tells.
     `keep` is called now and then, and at every end, with a position at which another check may `start`.
+    Raises IndexFailed where the index cannot be read at all.
     """
     degraded = _latch(store)
     start = start or Position(degraded=degraded)
     pace = pace or Pace()
-    connection = store.database.scan()
-    try:
+    with store.database.scanning() as connection:
         about_index = _check_index(connection)
         report = replace(start.report, findings=[*start.report.findings])
         if repair:
@@ -68,19 +68,14 @@ async def check(
         report.quarantined = len(os.listdir(store.layout.quarantine))
         if degraded:
             await _check_latch(store, report, degraded, start.degraded, repair=repair)
-    finally:
-        connection.close()
     return report
 
 
 def expected_bytes(store: Store) -> int:
     """What a check will read, by the index."""
-    connection = store.database.scan()
-    try:
+    with store.database.scanning() as connection:
         sql = f"SELECT coalesce(sum(size), 0) FROM blobs WHERE state = {PRESENT}"
         return int(connection.execute(sql).fetchone()[0])
-    finally:
-        connection.close()
 
 
 async def _check_latch(
