@@ -146,12 +146,17 @@ class BlobStore:
 
         `took` is awaited with the bytes of each piece. Raises BlobMissing.
         """
-        hasher, buffer, offset = ALGORITHMS[digest.algorithm].new(), memoryview(bytearray(_CHUNK)), 0
+        hasher, offset = ALGORITHMS[digest.algorithm].new(), 0
         with self._open(digest) as file:
-            descriptor = file.fileno()
+            descriptor, size = file.fileno(), os.fstat(file.fileno()).st_size
+            buffer = memoryview(bytearray(min(_CHUNK, size)))
             if _ADVISES:
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # what it reads ahead would stay
-            while count := await self._threads.read(_hash_piece, descriptor, buffer, offset, hasher):
+            while offset < size:
+                piece = buffer[: size - offset]
+                count = await self._threads.read(_hash_piece, descriptor, piece, offset, hasher)
+                if not count:
+                    break
                 offset += count
                 await took(count)
         return hasher.hexdigest() == digest.encoded
@@ -212,12 +217,11 @@ def _read_if_cached(descriptor: int, buffer: memoryview, offset: int) -> int:
     """The bytes read; 0 if not all of them were in the page cache."""
     if not _NOWAIT:
         return 0
-    wanted = min(len(buffer), os.fstat(descriptor).st_size - offset)
     try:
         count = os.preadv(descriptor, [buffer], offset, _NOWAIT)
     except OSError:
         return 0
-    return count if count == wanted else 0
+    return count if count == len(buffer) else 0
 
 
 def _open_plain(path: str, flags: int) -> int:
