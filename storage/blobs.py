@@ -26,6 +26,9 @@ _AT_ONCE = 128 * 2**10
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 _ADVISES = hasattr(os, "posix_fadvise")
 _CHUNK = 2**20  # one thread hop a mebibyte: smaller reads cost more in hops than in copying
+_FOLDERS = [
+    (f"blobs/{algorithm}/{shard}", algorithm, shard) for algorithm in sorted(ALGORITHMS) for shard in SHARDS
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +164,19 @@ class BlobStore:
                 await took(count)
         return hasher.hexdigest() == digest.encoded
 
-    def walk(self) -> Iterator[tuple[Digest | None, os.DirEntry[str]]]:
-        """Every entry of every shard in the order of the names; None stands for a name that is no digest."""
-        for algorithm in ALGORITHMS:
-            for shard in SHARDS:
-                yield from self.shard(algorithm, shard)
+    def walk(self, after: str = "") -> Iterator[tuple[Digest | None, os.DirEntry[str]]]:
+        """Every entry of every shard in the order of the names; None stands for a name that is no digest.
 
-    def shard(self, algorithm: str, shard: str) -> list[tuple[Digest | None, os.DirEntry[str]]]:
-        """One shard's part of a walk."""
-        with os.scandir(os.path.join(self._layout.root, "blobs", algorithm, shard)) as entries:
-            ordered = sorted(entries, key=lambda entry: entry.name)
-        return [(_digest_of(algorithm, shard, entry.name), entry) for entry in ordered]
+        From the first `after` that path, which is one below the root.
+        """
+        for folder, algorithm, shard in _FOLDERS:
+            if folder < after[: len(folder)]:
+                continue
+            with os.scandir(os.path.join(self._layout.root, folder)) as entries:
+                ordered = sorted(entries, key=lambda entry: entry.name)
+            for entry in ordered:
+                if f"{folder}/{entry.name}" > after:
+                    yield _digest_of(algorithm, shard, entry.name), entry
 
 
 def _read_cached(descriptor: int, pieces: Sequence[tuple[int, int]]) -> list[bytes] | None:

@@ -5,11 +5,11 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from stat import S_ISREG
 
-from storage.digest import ALGORITHMS, Digest
+from storage.digest import Digest
 from storage.errors import BlobMissing
-from storage.layout import SHARDS
 from storage.pace import Pace
 from storage.store import Store
 
@@ -19,6 +19,7 @@ Progress = Callable[[int], None]
 # What a bad disk answers. Any other error, such as too many open files, says nothing about the bytes.
 UNREADABLE = {errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)}
 
+_BATCH = 100  # files listed in one hop
 _LEAST = 64 * 2**10  # bytes that a file counts as: to find a small one keeps a disk busy, too
 
 
@@ -36,21 +37,12 @@ async def verify_all(
     store: Store, *, after: str = "", pace: Pace, progress: Progress = lambda _: None
 ) -> AsyncGenerator[File, None]:
     """All files below blobs/ in the order of their names, from the first `after` that name."""
-    for folder, algorithm, shard in _shards():
-        if folder < after[: len(folder)]:
-            continue
-        for digest, entry in await store.threads.read(store.blobs.shard, algorithm, shard):
-            name = f"{folder}/{entry.name}"
-            if name > after and (found := await verify(store, name, digest, pace, progress)):
+    entries = store.blobs.walk(after)
+    while batch := await store.threads.read(lambda: list(islice(entries, _BATCH))):
+        for digest, entry in batch:
+            name = entry.path.removeprefix(f"{store.layout.root}/")
+            if found := await verify(store, name, digest, pace, progress):
                 yield found
-
-
-def _shards() -> list[tuple[str, str, str]]:
-    return [
-        (f"blobs/{algorithm}/{shard}", algorithm, shard)
-        for algorithm in sorted(ALGORITHMS)
-        for shard in SHARDS
-    ]
 
 
 async def verify(

@@ -5,7 +5,7 @@ import itertools
 import os
 import shutil
 import stat
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -431,15 +431,15 @@ async def test_a_file_that_vanishes_before_it_is_looked_at(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(store)
-    shard = store.blobs.shard
+    walk = store.blobs.walk
 
-    def vanishing(*which: str) -> list[tuple[Digest | None, os.DirEntry[str]]]:
-        entries = shard(*which)
-        if DIGESTS[LAYER] in dict(entries):
-            os.unlink(path_of(store, LAYER))
-        return entries
+    def vanishing(after: str) -> Iterator[tuple[Digest | None, os.DirEntry[str]]]:
+        for digest, entry in walk(after):
+            if digest == DIGESTS[LAYER]:
+                os.unlink(entry.path)
+            yield digest, entry
 
-    monkeypatch.setattr(store.blobs, "shard", vanishing)
+    monkeypatch.setattr(store.blobs, "walk", vanishing)
     report = await found(store)
     assert kinds(report) == [("lost", LAYER_NAME)]
     assert report.blobs == 3

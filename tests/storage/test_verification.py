@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from storage import verification as module
 from storage.digest import Digest
 from storage.pace import Pace
 from storage.store import Store
@@ -31,7 +32,11 @@ async def everything(store: Store, *, after: str = "") -> list[File]:
     return [file async for file in verify_all(store, after=after, pace=Pace())]
 
 
-async def test_all_files_in_order_and_from_each_of_them(store: Store) -> None:
+@pytest.mark.parametrize("batch", [1, 100])
+async def test_all_files_in_order_and_from_each_of_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(module, "_BATCH", batch)
     digests = [
         await push_blob(store, "a", data, algorithm) for data in DATA for algorithm in ("sha256", "sha512")
     ]
