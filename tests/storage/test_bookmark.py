@@ -1,8 +1,9 @@
 """A bookmark keeps the last text, whole, for one holder at a time."""
 
 import errno
+import fcntl
 import os
-import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,33 +57,33 @@ def test_only_one_has_it_also_after_it_was_replaced(folder: str, path: str) -> N
     assert kept(folder) == "b"
 
 
-def test_many_that_replace_it_never_hold_it_together(folder: str, path: str) -> None:
-    """Who opened the file that another then replaced, or removed, must not take its lock for the place's."""
-    holders, most, turns = 0, 0, 0
-    lock = threading.Lock()
+def remove(path: str) -> None:
+    os.unlink(path)
 
-    def walk() -> None:
-        nonlocal holders, most, turns
-        for number in range(300):
-            with bookmark(files(folder), path) as mark:
-                if mark is None:
-                    continue
-                with lock:
-                    holders += 1
-                    most, turns = max(most, holders), turns + 1
-                mark.keep(str(number))
-                with lock:
-                    holders -= 1
-                if number % 3 == 0:
-                    mark.remove()
 
-    threads = [threading.Thread(target=walk) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == 1
-    assert turns > 50
+def replace(path: str) -> None:
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        file.write("newer")
+    os.rename(f"{path}.new", path)
+
+
+@pytest.mark.parametrize(("overtake", "text"), [(remove, ""), (replace, "newer")])
+def test_a_file_that_lost_its_name_before_it_was_locked_is_not_the_place(
+    folder: str, path: str, monkeypatch: pytest.MonkeyPatch, overtake: Callable[[str], None], text: str
+) -> None:
+    """Its holder has replaced it, or removed it, and let go, between the open and the lock."""
+    flock, overtakes = fcntl.flock, [overtake]
+
+    def overtaken(descriptor: int, how: int) -> None:
+        if overtakes:
+            overtakes.pop()(path)
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", overtaken)
+    with bookmark(files(folder), path) as mark:
+        assert mark
+        assert mark.text == text
+        assert kept(folder) is None
 
 
 @pytest.mark.parametrize("number", range(4))
