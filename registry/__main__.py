@@ -1,10 +1,12 @@
 """The command line: `registry serve`, `ls`, `rm`, `tag`, `fsck`, `config`, `health`.
 
-Exit codes: 0 fine, 1 not found, not sound or not ready, 2 a mistake in the call or the settings.
+Exit codes: 0 fine, 1 not found, not sound or not ready, 2 a mistake in the call or the settings, 128 and
+more: a signal.
 Heavy imports are inside the commands, so that each loads only what it needs.
 """
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -75,6 +77,10 @@ def _load(flags: dict[str, object], config_file: str | None, *, serving: bool = 
     for warning in loaded.warnings:
         click.echo(f"registry: warning: {warning}", err=True)
     return loaded
+
+
+def _say(text: str) -> None:
+    click.echo(f"registry: {text}", err=True)
 
 
 @contextmanager
@@ -259,26 +265,43 @@ def tag_restore(target: str, to: str | None, config_file: str | None, **flags: o
 
 @cli.command()
 @click.option("--repair", is_flag=True, help="Take bad bytes out of the way, so that a push heals them.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MB/S",
+    default=math.inf,
+    help="Read so many megabytes a second at most; a small file counts as 64 kB.",
+)
+@click.option("--resume", is_flag=True, help="Go on where a check was interrupted.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @settings_options("root")
-def fsck(repair: bool, as_json: bool, config_file: str | None, **flags: object) -> None:
+def fsck(
+    repair: bool, rate: float, resume: bool, as_json: bool, config_file: str | None, **flags: object
+) -> None:
     """Check every byte and every name of the root. Works beside a running server.
 
-    The exit code is 0 only if nothing was found, repaired or not: check again after a repair.
+    The exit code is 0 only if nothing was found, repaired or not: check again after a repair. Ctrl-C and
+    SIGTERM interrupt it (130, 143); --resume goes on there, or begins one if none was interrupted.
 
     \b
     Examples:
       registry fsck
       registry fsck --root /srv/images --json
       registry fsck --repair
+      registry fsck --rate 50 --resume
     """
     settings = _load(flags, config_file).settings
+    from registry.cli.fsck import Stopped, summary
     from registry.cli.fsck import fsck as check
-    from registry.cli.fsck import summary
-    from registry.cli.text import Counter
 
-    with _explained(), Counter(sys.stderr) as counter:
-        report = check(settings, repair=repair, progress=counter.add)
+    try:
+        with _explained():
+            report = check(
+                settings, repair=repair, resume=resume, rate=rate * 10**6, say=_say, terminal=sys.stderr
+            )
+    except Stopped as reason:
+        _say(str(reason))
+        sys.exit(reason.code)
     as_object = {"sound": report.sound, **asdict(report)}
     click.echo(json.dumps(as_object, indent=2) if as_json else summary(report))
     sys.exit(0 if report.sound else 1)
@@ -317,7 +340,7 @@ def collect_garbage(
     from registry.gc import rules_of
     from storage.garbage import Item
 
-    rules = replace(rules_of(settings), at_once=now)
+    rules = replace(rules_of(grace=settings.gc_grace), at_once=now)
 
     def tell(item: Item) -> None:
         items.append(item)

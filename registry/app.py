@@ -20,6 +20,7 @@ from registry.policies.anonymous_pull import AnonymousPull
 from registry.policies.no_delete import NoDelete
 from registry.policies.read_only import ReadOnly
 from registry.registry import Registry
+from registry.scrub import scrub
 from storage.store import Store, open_store
 
 logger = logging.getLogger("registry")
@@ -57,8 +58,9 @@ def tasks(registry: Registry, store: Store, settings: Settings) -> list[Coroutin
     if settings.read_only:
         return []
     kept = [] if settings.ephemeral else [_keep_ballast(store)]
-    collecting = [collect_in_turn(store, rules_of(settings))] if settings.gc else []
-    return [_expire_uploads(registry, settings.upload_expiry), *kept, *collecting]
+    collecting = [collect_in_turn(store, rules_of(grace=settings.gc_grace))] if settings.gc else []
+    reading = [scrub(store, settings.scrub_rate)] if settings.scrub_rate else []
+    return [_expire_uploads(registry, settings.upload_expiry), *kept, *collecting, *reading]
 
 
 def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Router:

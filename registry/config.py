@@ -110,6 +110,13 @@ class Settings:
             "How long what nothing names is kept: a client was told that it is here, and may be pushing.",
         ),
     )
+    scrub_rate: int = field(
+        default=0,
+        metadata=_about(
+            whole(0, 100_000),
+            "Read all blobs again and again, so many megabytes a second, to find bytes that rot; 0 does not.",
+        ),
+    )
     drain: int = field(
         default=30, metadata=_about(seconds(0), "How long a stop waits for the requests in flight.")
     )

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 
-from registry.config import Settings
 from storage.collect import collect, collected
 from storage.errors import StorageError, StoreBusy
 from storage.garbage import DAY, Report, Rules
@@ -18,8 +17,8 @@ _SOON = 10.0  # seconds after a start
 _REST = 0.5  # times the work just done: a third of the time all is left to the clients
 
 
-def rules_of(settings: Settings) -> Rules:
-    return Rules(grace=settings.gc_grace, patience=_PATIENCE * settings.gc_grace)
+def rules_of(*, grace: int) -> Rules:
+    return Rules(grace=grace, patience=_PATIENCE * grace)
 
 
 async def collect_in_turn(store: Store, rules: Rules) -> None:

@@ -219,23 +219,21 @@ class Repository:
         except BlobMissing:
             return None
         except DigestMismatch:
-            await self._distrust(digest, lambda: not self._blobs.verify(digest))
+            await self._distrust(digest, lambda: not self._is_intact(digest))
             return None
         recent.put(digest, raw)
         return raw
 
     async def _distrust(self, digest: Digest, is_bad: Callable[[], bool]) -> None:
         """Bytes that differ from the index lose their name: 404 everywhere until a push brings them again."""
+        with suppress(StorageError, OSError):  # a disk that takes no write: it is not here all the same
+            await self._names.links.lose(digest, is_bad, lambda: self._blobs.quarantine(digest))
 
-        def still_bad() -> bool:
-            # Asked under the write lock: a push may have healed it meanwhile.
-            if not is_bad():
-                return False
-            self._blobs.quarantine(digest)
-            return True
-
-        with suppress(StorageError):  # a disk that takes no write: it is not here all the same
-            await self._names.links.lose(digest, still_bad)
+    def _is_intact(self, digest: Digest) -> bool:
+        try:
+            return self._blobs.verify(digest)
+        except BlobMissing:
+            return False
 
 
 def describe(manifest: Manifest, *, sparse: bool) -> tuple[ManifestRow, list[Edge]]:

@@ -6,7 +6,7 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from aiofiles.threadpool import wrap
 
-from storage.digest import ALGORITHMS, Digest
+from storage.digest import ALGORITHMS, Digest, Hasher
 from storage.errors import BlobMissing, DigestMismatch, InvalidDigest
 from storage.files import Files
 from storage.layout import INSTALLING, SHARDS, Layout
@@ -24,7 +24,11 @@ from storage.threads import Threads, settle
 # blob went out equally fast, in two thirds of the CPU time of mebibytes that a thread had read.
 _AT_ONCE = 128 * 2**10
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
+_ADVISES = hasattr(os, "posix_fadvise")
 _CHUNK = 2**20  # one thread hop a mebibyte: smaller reads cost more in hops than in copying
+_FOLDERS = [
+    (f"blobs/{algorithm}/{shard}", algorithm, shard) for algorithm in sorted(ALGORITHMS) for shard in SHARDS
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,14 +182,39 @@ class BlobStore:
                 hasher.update(chunk)
         return hasher.hexdigest() == digest.encoded
 
-    def walk(self) -> Iterator[tuple[Digest | None, os.DirEntry[str]]]:
-        """Every entry of every shard in the order of the names; None stands for a name that is no digest."""
-        for algorithm in ALGORITHMS:
-            for shard in SHARDS:
-                folder = os.path.join(self._layout.root, "blobs", algorithm, shard)
-                with os.scandir(folder) as entries:
-                    for entry in sorted(entries, key=lambda entry: entry.name):
-                        yield _digest_of(algorithm, shard, entry.name), entry
+    async def examine(self, digest: Digest, took: Callable[[int], Awaitable[None]]) -> bool:
+        """`verify` beside a server: a piece at a time, in a thread, and the page cache left as it was.
+
+        `took` is awaited with the bytes of each piece. Raises BlobMissing.
+        """
+        hasher, offset = ALGORITHMS[digest.algorithm].new(), 0
+        with self._open(digest) as file:
+            descriptor, size = file.fileno(), os.fstat(file.fileno()).st_size
+            buffer = memoryview(bytearray(min(_CHUNK, size)))
+            if _ADVISES:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # what it reads ahead would stay
+            while offset < size:
+                piece = buffer[: size - offset]
+                count = await self._threads.read(_hash_piece, descriptor, piece, offset, hasher)
+                if not count:
+                    break
+                offset += count
+                await took(count)
+        return hasher.hexdigest() == digest.encoded
+
+    def walk(self, after: str = "") -> Iterator[tuple[Digest | None, os.DirEntry[str]]]:
+        """Every entry of every shard in the order of the names; None stands for a name that is no digest.
+
+        From the first `after` that path, which is one below the root.
+        """
+        for folder, algorithm, shard in _FOLDERS:
+            if folder < after[: len(folder)]:
+                continue
+            with os.scandir(os.path.join(self._layout.root, folder)) as entries:
+                ordered = sorted(entries, key=lambda entry: entry.name)
+            for entry in ordered:
+                if f"{folder}/{entry.name}" > after:
+                    yield _digest_of(algorithm, shard, entry.name), entry
 
 
 def _read_cached(descriptor: int, pieces: Sequence[tuple[int, int]]) -> list[bytes] | None:
@@ -209,6 +238,33 @@ def _read_pieces(descriptor: int, pieces: Sequence[tuple[int, int]]) -> list[byt
     if any(len(data) < length for data, (_, length) in zip(found, pieces, strict=True)):
         raise EOFError("the file ends early")
     return found
+
+
+def _hash_piece(descriptor: int, buffer: memoryview, offset: int, hasher: Hasher) -> int:
+    """Hash the next piece; return its bytes.
+
+    Pages that were not there before are let go again: who reads everything would drive out what pulls have
+    read. In 300 MB of memory beside 100 MB that had been read four times, a plain reader of 2.4 GB left
+    nothing of them cached in 4 of 6 runs, this one all of them in 6 of 6.
+    """
+    count = _read_if_cached(descriptor, buffer, offset)
+    if not count:
+        count = os.preadv(descriptor, [buffer], offset)
+        if _ADVISES:
+            os.posix_fadvise(descriptor, offset, count, os.POSIX_FADV_DONTNEED)
+    hasher.update(buffer[:count])
+    return count
+
+
+def _read_if_cached(descriptor: int, buffer: memoryview, offset: int) -> int:
+    """The bytes read; 0 if not all of them were in the page cache."""
+    if not _NOWAIT:
+        return 0
+    try:
+        count = os.preadv(descriptor, [buffer], offset, _NOWAIT)
+    except OSError:
+        return 0
+    return count if count == len(buffer) else 0
 
 
 def _open_plain(path: str, flags: int) -> int:

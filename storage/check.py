@@ -3,93 +3,89 @@
 Sound means: each file under blobs/ hashes to its name and can't be written; each row that says `present`
 has its file; whatever a repository lists, and whatever its manifests name and need, is there with the right
 size; the index agrees with the manifests' bytes; no fsync has failed since the last check.
-It runs beside a server: files are immutable, and a suspicion about a row is looked at twice.
+It runs beside a server: files are immutable, and every suspicion is looked at twice.
+Reading the files takes nearly all of the time; where that was interrupted, another check can go on.
 """
 
 import asyncio
-import errno
 import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import BlobMissing, DigestMismatch
+from storage.findings import Finding, Latch, Position, Report
 from storage.manifests import COLUMNS, Edge, ManifestRow, manifest_row
+from storage.pace import Pace
+from storage.reading import Keep, read_files, repair_again
 from storage.rows import MISSING, PRESENT
 from storage.store import Store
+from storage.verification import UNREADABLE, Progress
 
 Read = Callable[[bytes, ManifestRow], tuple[ManifestRow, Sequence[Edge]]]
 """Reads a manifest's bytes into what the index should hold of them; raises ValueError if they are none."""
 
-Progress = Callable[[int], None]
-"""Told the bytes read since it was last called."""
-
 _TRIES, _PAUSE = 20, 0.1  # of a checkpoint, seconds between two
 _STEP = 1000  # rows of a key range
-# What a bad disk answers. Any other error, such as too many open files, says nothing about the bytes.
-_UNREADABLE = {errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`kind` is one of corrupt, lost, stray, writable, dangling, disagrees, index, degraded."""
-
-    kind: str
-    subject: str
-    message: str
-    repaired: bool = False
-
-
-@dataclass(slots=True)
-class Report:
-    """`unreferenced` counts files that no row needs: what deletes and crashes leave; they do no harm."""
-
-    blobs: int = 0
-    bytes: int = 0
-    unreferenced: int = 0
-    unreferenced_bytes: int = 0
-    repositories: int = 0
-    manifests: int = 0
-    tags: int = 0
-    uploads: int = 0
-    quarantined: int = 0
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def sound(self) -> bool:
-        return not self.findings
 
 
 async def check(
-    store: Store, *, read: Read, repair: bool = False, progress: Progress = lambda _: None
+    store: Store,
+    *,
+    read: Read,
+    repair: bool = False,
+    pace: Pace | None = None,
+    progress: Progress = lambda _: None,
+    start: Position | None = None,
+    keep: Keep = lambda _: None,
 ) -> Report:
     """Check everything; with `repair`, take bad bytes out of the way, so that the next push heals them.
 
     A repaired finding still counts: what it cost has to be pushed again. Checking once more tells.
+    `keep` is called now and then, and at every end, with a position at which another check may `start`.
+    Raises IndexFailed where the index cannot be read at all.
     """
-    report = Report()
     degraded = _latch(store)
-    connection = store.database.scan()
-    try:
-        _check_index(connection, report)
-        await _check_files(store, connection, report, repair=repair, progress=progress)
+    start = start or Position(degraded=degraded)
+    pace = pace or Pace()
+    with store.database.scanning() as connection:
+        about_index = _check_index(connection)
+        report = replace(start.report, findings=[*start.report.findings])
+        if repair:
+            report.findings = await repair_again(store, report.findings, pace)
+        await read_files(
+            store, connection, replace(start, report=report), keep, pace, progress, repair=repair
+        )
+        report.findings[:0] = about_index
+        _count_rows(connection, report)
         await _check_rows(store, connection, report, repair=repair)
         await _check_manifests(store, connection, report, read)
         _check_names(connection, report)
         report.uploads = len(os.listdir(store.layout.uploads))
         report.quarantined = len(os.listdir(store.layout.quarantine))
         if degraded:
-            await _check_latch(store, report, degraded, repair=repair)
-    finally:
-        connection.close()
+            await _check_latch(store, report, degraded, start.degraded, repair=repair)
     return report
 
 
-async def _check_latch(store: Store, report: Report, degraded: "Latch", *, repair: bool) -> None:
+def expected_bytes(store: Store) -> int:
+    """What a check will read, by the index."""
+    with store.database.scanning() as connection:
+        sql = f"SELECT coalesce(sum(size), 0) FROM blobs WHERE state = {PRESENT}"
+        return int(connection.execute(sql).fetchone()[0])
+
+
+async def _check_latch(
+    store: Store, report: Report, degraded: Latch, at_start: Latch | None, *, repair: bool
+) -> None:
+    if degraded != at_start:
+        # What was read before it failed may be gone now.
+        message = f"{degraded.why}, after this check had begun: check everything again"
+        report.findings.append(Finding("degraded", store.layout.root, message))
+        return
     # Nothing may lean on pages of the WAL that may be gone; and an fsync that failed since, in this very
     # checkpoint or behind its back, keeps the store degraded.
     trusted = repair and await _copy_wal(store) and _latch(store) == degraded
@@ -107,12 +103,6 @@ async def _copy_wal(store: Store) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Latch:
-    why: str
-    changed: int  # nanoseconds
-
-
 def _latch(store: Store) -> Latch | None:
     try:
         with open(store.layout.degraded, encoding="utf-8") as file:
@@ -121,74 +111,30 @@ def _latch(store: Store) -> Latch | None:
         return None
 
 
-def _check_index(connection: Connection, report: Report) -> None:
-    for (message,) in connection.execute("PRAGMA integrity_check").fetchall():
-        if message != "ok":
-            report.findings.append(Finding("index", "index.db", message))
-    for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check").fetchall():
-        report.findings.append(Finding("index", "index.db", f"row {row} of {table} has no {parent}"))
+def _check_index(connection: Connection) -> list[Finding]:
+    damage = [
+        Finding("index", "index.db", message)
+        for (message,) in connection.execute("PRAGMA integrity_check").fetchall()
+        if message != "ok"
+    ]
+    orphans = [
+        Finding("index", "index.db", f"row {row} of {table} has no {parent}")
+        for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check").fetchall()
+    ]
+    return damage + orphans
+
+
+def _count_rows(connection: Connection, report: Report) -> None:
     for name in ("repositories", "manifests", "tags"):
         setattr(report, name, connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0])
 
 
-async def _check_files(
-    store: Store, connection: Connection, report: Report, *, repair: bool, progress: Progress
-) -> None:
-    for digest, entry in store.blobs.walk():
-        try:
-            found = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            continue  # taken away since it was listed
-        name = entry.path.removeprefix(store.layout.root + "/")
-        if digest is None or not stat.S_ISREG(found.st_mode):
-            report.findings.append(Finding("stray", name, "it is not a blob: remove it by hand"))
-            continue
-        try:
-            intact = await store.threads.run(store.blobs.verify, digest)
-        except BlobMissing:
-            continue
-        except OSError as error:
-            if error.errno not in _UNREADABLE:
-                raise
-            intact = False  # bytes that cannot be read are no bytes
-        progress(found.st_size)
-        report.blobs += 1
-        report.bytes += found.st_size
-        if not intact:
-            if repair:
-                await store.names.links.lose(digest, partial(_quarantine, store, digest, entry.path, found))
-            message = "its bytes cannot be read, or have another digest: push it again"
-            report.findings.append(Finding("corrupt", str(digest), message, repaired=repair))
-            continue
-        if found.st_mode & 0o222:
-            report.findings.append(
-                Finding("writable", name, f"its mode is {found.st_mode & 0o777:o}, not 400")
-            )
-        if not _is_needed(connection, digest):
-            report.unreferenced += 1
-            report.unreferenced_bytes += found.st_size
-
-
-def _quarantine(store: Store, digest: Digest, path: str, bad: os.stat_result) -> bool:
-    """Under the write lock: unless a push has put another file there since."""
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return True
-    if (found.st_ino, found.st_mtime_ns) != (bad.st_ino, bad.st_mtime_ns):
-        return False
-    store.blobs.quarantine(digest)
-    return True
-
-
-def _is_needed(connection: Connection, digest: Digest) -> bool:
-    row = connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
-        " OR EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)"
-        " FROM blobs WHERE digest = ? AND state = ?",
-        (digest.binary, PRESENT),
-    ).fetchone()
-    return bool(row and row[0])
+_IN_USE = (
+    f"SELECT 1 FROM blobs WHERE id = ? AND state = {PRESENT}"
+    " AND (EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
+    " OR EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)"
+    " OR EXISTS (SELECT 1 FROM edges WHERE child = blobs.id))"
+)
 
 
 async def _check_rows(store: Store, connection: Connection, report: Report, *, repair: bool) -> None:
@@ -197,12 +143,11 @@ async def _check_rows(store: Store, connection: Connection, report: Report, *, r
         digest = Digest.from_binary(binary)
         if not _differs(store, digest, size):
             continue
-        again = connection.execute("SELECT state FROM blobs WHERE id = ?", (blob,)).fetchone()
-        if again != (PRESENT,) or not _differs(store, digest, size):
-            continue
+        if not connection.execute(_IN_USE, (blob,)).fetchone() or not _differs(store, digest, size):
+            continue  # what nobody needs any more may lack its file
         message = f"the index says {size} bytes, the file has {store.blobs.size(digest) or 'none'}"
-        if repair:
-            await store.names.links.lose(digest, partial(_differs, store, digest, size))
+        if repair and not await store.names.links.lose(digest, partial(_differs, store, digest, size)):
+            continue
         report.findings.append(Finding("lost", str(digest), message, repaired=repair))
 
 
@@ -223,7 +168,7 @@ async def _check_manifests(store: Store, connection: Connection, report: Report,
         except (BlobMissing, DigestMismatch):
             continue  # a finding of its own
         except OSError as error:
-            if error.errno not in _UNREADABLE:
+            if error.errno not in UNREADABLE:
                 raise
             continue  # that too
         except ValueError as error:

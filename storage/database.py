@@ -6,8 +6,8 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, TypeVar
@@ -152,6 +152,17 @@ class Database:
     def scan(self) -> Connection:
         """A read-only connection of its own for a long reader; the caller closes it."""
         return self._connect(_SLOW_READ)
+
+    @contextmanager
+    def scanning(self) -> Iterator[Connection]:
+        """`scan`, closed at the end. Raises IndexFailed for what cannot be read."""
+        connection = self.scan()
+        try:
+            yield connection
+        except sqlite3.Error as error:
+            raise IndexFailed(f"the index could not be read ({error}): put it back from a backup") from error
+        finally:
+            connection.close()
 
     def snapshot(self, path: str) -> None:
         """A copy of the whole index as it is at one moment, in a file that must not be there yet."""

@@ -10,6 +10,8 @@
     ROOT/gc.lock                 flock: one collector at a time; a backup holds it too
     ROOT/serving.lock            flock, shared by every process that serves
     ROOT/ballast                 32 MiB of nothing, given up when the disk is full
+    ROOT/fsck                    where a check is, or was interrupted; locked by it (plus fsck.new)
+    ROOT/scrub                   where the scrub is; locked by the process that does it (plus scrub.new)
     ROOT/degraded                there after a failed fsync; `registry fsck --repair` removes it
 
 The root itself is 0700. The 256 shards of each algorithm are made once, when the root is.
@@ -71,6 +73,14 @@ class Layout:
     @property
     def degraded(self) -> str:
         return self._at("degraded")
+
+    @property
+    def fsck(self) -> str:
+        return self._at("fsck")
+
+    @property
+    def scrub(self) -> str:
+        return self._at("scrub")
 
     def folders(self) -> list[str]:
         """Every folder of the tree, parents first."""

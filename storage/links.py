@@ -120,17 +120,35 @@ class Links:
 
         await self._database.write(change)
 
-    async def lose(self, digest: Digest, distrust: Callable[[], bool]) -> None:
-        """Mark a blob missing everywhere if `distrust`, asked under the write lock, still says so.
+    async def lose(
+        self, digest: Digest, is_bad: Callable[[], bool], discard: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Mark a blob missing everywhere if it `is_bad` still, asked under the write lock; return whether.
 
-        Links stay: any upload of the digest, to any repository, brings it back.
+        Links stay: any upload of the digest, to any repository, brings it back. `discard` takes the name
+        from the bad bytes, and comes after the commit: the other way round a crash in between would leave
+        a row that promises a file. A push that has healed the blob meanwhile keeps its file.
         """
 
-        def change(connection: Connection) -> None:
-            if distrust():
-                connection.execute("UPDATE blobs SET state = ? WHERE digest = ?", (MISSING, digest.binary))
+        def mark(connection: Connection) -> bool:
+            if not is_bad():
+                return False
+            connection.execute(
+                "UPDATE blobs SET state = ? WHERE digest = ? AND state = ?",
+                (MISSING, digest.binary, PRESENT),
+            )
+            return True
 
-        await self._database.write(change, even_if_degraded=True)
+        def take_away(connection: Connection) -> None:
+            row = connection.execute("SELECT state FROM blobs WHERE digest = ?", (digest.binary,)).fetchone()
+            # Bad still: a push that is about to claim has its file there already.
+            if row != (PRESENT,) and is_bad():
+                discard()
+
+        lost = await self._database.write(mark, even_if_degraded=True)
+        if lost:
+            await self._database.write(take_away, durable=False)  # it changes no row
+        return lost
 
 
 def release(

@@ -35,6 +35,7 @@ _OURS = {
     "serving.lock",
     "ballast",
     "degraded",
+    *("fsck", "fsck.new", "scrub", "scrub.new"),
     "lost+found",
     *_INDEX,
 }

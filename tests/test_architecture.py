@@ -17,7 +17,7 @@ LAYERS = (
     ("registry.changes", "registry.access", "registry.recent"),
     (
         *("registry.registry", "registry.uploads", "registry.repository", "registry.fsck"),
-        *("registry.policies", "registry.guards"),
+        *("registry.scrub", "registry.gc", "registry.policies", "registry.guards"),
     ),
     ("registry.api",),
     ("registry.dropin", "registry.config"),

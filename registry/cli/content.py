@@ -4,7 +4,7 @@ import asyncio
 import os
 import pwd
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from registry.config import Settings
@@ -54,13 +54,13 @@ def opened(settings: Settings) -> Iterator[Store]:
 
 
 def repositories(settings: Settings) -> list[RepositorySummary]:
-    with opened(settings) as store, closing(store.database.scan()) as connection:
+    with opened(settings) as store, store.database.scanning() as connection:
         return summarize(connection)
 
 
 def tags(settings: Settings, repository: RepositoryName) -> list[TagSummary]:
     """Raises RepositoryMissing."""
-    with opened(settings) as store, closing(store.database.scan()) as connection:
+    with opened(settings) as store, store.database.scanning() as connection:
         return summarize_tags(connection, repository)
 
 

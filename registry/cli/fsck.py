@@ -1,18 +1,93 @@
 """`registry fsck`: the store checked against every byte that it holds."""
 
 import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from typing import TextIO
 
 from registry.cli.content import opened
-from registry.cli.text import size
+from registry.cli.text import Counter, size
 from registry.config import Settings
-from registry.fsck import read
-from storage.check import Progress, Report, check
+from registry.fsck import decode, encode, read
+from storage.bookmark import Bookmark, bookmark
+from storage.check import check, expected_bytes
+from storage.findings import Position, Report
+from storage.pace import Pace
+
+Say = Callable[[str], None]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def fsck(settings: Settings, *, repair: bool, progress: Progress = lambda _: None) -> Report:
-    """Check the root of these settings. Raises StoreUnusable."""
-    with opened(settings) as store:
-        return asyncio.run(check(store, read=read, repair=repair, progress=progress))
+class Stopped(Exception):
+    """No report: the text says why, and what to do; `code` is the one to exit with."""
+
+    def __init__(self, why: str, code: int) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+def fsck(
+    settings: Settings, *, repair: bool, resume: bool, rate: float, say: Say, terminal: TextIO
+) -> Report:
+    """Check the root of these settings at `rate` bytes a second. Raises StoreUnusable, Stopped."""
+    with opened(settings) as store, bookmark(store.files, store.layout.fsck) as place:
+        start = _start(place, say) if resume else None
+        if place is None:
+            say("no position is kept: another check here keeps its own, or the disk takes no file")
+        done = start.report.bytes if start else 0
+        with Counter(terminal, total=expected_bytes(store), done=done) as counter:
+            report = asyncio.run(
+                _until_signal(
+                    check(
+                        store,
+                        read=read,
+                        repair=repair,
+                        pace=Pace(rate),
+                        progress=counter.add,
+                        start=start,
+                        keep=lambda position: place.keep(encode(position)) if place else None,
+                    ),
+                    place,
+                )
+            )
+        if place:
+            place.remove()
+        return report
+
+
+def _start(place: Bookmark | None, say: Say) -> Position | None:
+    if place is None:
+        raise Stopped("another check is running here: only when it has ended can one be resumed", 1)
+    start = decode(place.text)
+    if start is None:
+        say("there is no interrupted check to resume: this one begins at the beginning")
+    else:
+        say(f"resumed after {start.report.blobs} blobs, {size(start.report.bytes)}")
+    return start
+
+
+async def _until_signal(work: Coroutine[object, object, Report], place: Bookmark | None) -> Report:
+    """The first signal lets the check put its position down; a second one is as deadly as ever."""
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    caught: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        caught.append(number)
+        for each in _SIGNALS:
+            loop.remove_signal_handler(each)
+        task.cancel()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not caught:
+            raise
+        kept = place is not None and decode(place.text) is not None
+        go_on = ": repeat the command with --resume to go on there" if kept else ""
+        raise Stopped(f"interrupted{go_on}", 128 + caught[0]) from None
 
 
 def summary(report: Report) -> str:

@@ -35,12 +35,25 @@ def reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
 
 
-class Counter:
-    """Bytes done so far, with the rate, rewritten in place twice a second; silent unless on a terminal."""
+def duration(seconds: float) -> str:
+    """The two largest units that say something."""
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "m"), (left, "s")]
+    first = next((number for number, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count}{unit}" for count, unit in parts[first : first + 2])
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._done = 0
+
+class Counter:
+    """Bytes done, of how many, how fast, and the time that is left; rewritten in place twice a second.
+
+    Silent unless on a terminal. `total` 0 is unknown; `done` were done before, and tell nothing of the rate.
+    """
+
+    def __init__(self, stream: TextIO, *, total: int = 0, done: int = 0) -> None:
+        self._stream, self._total = stream, total
+        self._before = self._done = done
         self._start = self._shown = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -56,6 +69,13 @@ class Counter:
         if now - self._shown < 0.5 or not self._stream.isatty():
             return
         self._shown = now
-        rate = int(self._done / (now - self._start))
-        self._stream.write(f"\r\033[K{size(self._done)}, {size(rate)}/s")
+        self._stream.write(f"\r\033[K{self._line((self._done - self._before) / (now - self._start))}")
         self._stream.flush()
+
+    def _line(self, rate: float) -> str:
+        parts = [size(self._done), f"{size(int(rate))}/s"]
+        if self._total:
+            parts[0] += f" of {size(max(self._total, self._done))}"
+        if self._total and rate:
+            parts.append(f"{duration(max(0, self._total - self._done) / rate)} left")
+        return ", ".join(parts)

@@ -227,7 +227,7 @@ async def test_other_repositories_keep_what_one_deletes(client: httpx.AsyncClien
 # -- bytes that went bad ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("damage", ["shorter", "gone", "a link", "a folder"])
+@pytest.mark.parametrize("damage", ["shorter", "longer", "gone", "a link", "a folder"])
 async def test_a_damaged_blob_is_absent_until_it_is_pushed_again(
     client: httpx.AsyncClient, store: Store, repository: str, damage: str
 ) -> None:
@@ -235,15 +235,17 @@ async def test_a_damaged_blob_is_absent_until_it_is_pushed_again(
     path = store.layout.blob(Digest.of(data))
     named = await push_blob(client, repository, data)
     os.unlink(path)
-    if damage == "shorter":
+    if damage in ("shorter", "longer"):
         with open(path, "wb") as file:
-            file.write(data[:50])
+            file.write(data[:50] if damage == "shorter" else data + b"!")
     elif damage == "a link":
         os.symlink("/etc/passwd", path)
     elif damage == "a folder":
         os.mkdir(path)
     for method in ("HEAD", "GET", "HEAD"):
         await check(client, Row(method, f"/v2/{repository}/blobs/{named}", 404, "BLOB_UNKNOWN"))
+    part = {"Range": "bytes=0-9"}
+    await check(client, Row("GET", f"/v2/{repository}/blobs/{named}", 404, "BLOB_UNKNOWN", send=part))
     referring = image(descriptor(data), [descriptor(data)])
     row = Row("PUT", f"/v2/{repository}/manifests/x", 400, "MANIFEST_BLOB_UNKNOWN", body=referring)
     await check(client, row)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.crash.failures import fail_everywhere, remove_everywhere
 from tests.crash.first_start import fail_first_starts, kill_first_starts
+from tests.crash.losing import lose_everywhere
 from tests.crash.operations import FRESH, NEW, OPERATIONS, PART
 from tests.crash.sweep import Report, Submit, Sweep, kill_everywhere
 
@@ -51,6 +52,17 @@ def test_installed_file_goes_away(submit: Submit, operation: str, data: bytes) -
     report = submit(remove_everywhere, operation, data).result()
     assert not report.problems, found(report)
     assert report.cases >= 5
+
+
+def test_bad_blob(submit: Submit, say: Say) -> None:
+    report = submit(lose_everywhere).result()
+    say(
+        f"a bad blob, killed and failed at every call: {report.calls} calls, {report.cases} cases;"
+        f" promised without a file, or not healed by a push: {len(report.problems)}"
+    )
+    assert not report.problems, found(report)
+    assert report.calls >= 4
+    assert report.cases == 4 * report.calls
 
 
 def test_first_start(submit: Submit, say: Say) -> None:

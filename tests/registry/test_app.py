@@ -16,6 +16,7 @@ from registry.guards.immutable_tags import ImmutableTags
 from registry.policies.anonymous_pull import AnonymousPull
 from registry.policies.no_delete import NoDelete
 from registry.policies.read_only import ReadOnly
+from storage.digest import Digest
 from storage.errors import StorageError
 from storage.store import Store
 from tests.inprocess import ask, connect_app
@@ -139,6 +140,21 @@ async def test_idle_uploads_end_while_it_serves(store: Store) -> None:
     async with Lifespan(build(store, settings(store))):
         await until_gone(path)
         assert os.path.exists(store.layout.upload(fresh))
+
+
+@pytest.mark.parametrize(("rate", "reads"), [(0, False), (1000, True)])
+async def test_the_scrub_is_off_unless_it_has_a_rate(
+    store: Store, caplog: pytest.LogCaptureFixture, rate: int, reads: bool
+) -> None:
+    await store.blobs.put(Digest.of(b"data"), b"data")
+    with caplog.at_level(logging.INFO, "registry"):
+        async with Lifespan(build(store, settings(store, scrub_rate=rate))):
+            for _ in range(25):
+                await asyncio.sleep(0.02)
+                if "blobs read" in caplog.text:
+                    break
+    assert ("all 1 blobs read" in caplog.text) is reads
+    assert os.path.exists(store.layout.scrub) is reads
 
 
 async def test_a_failed_expiry_is_not_the_last(

@@ -97,6 +97,7 @@ TEXTS = {
     "ephemeral": ("1", True),
     "access_log": ("No", False),
     "upload_expiry": ("1h30m", 5400),
+    "scrub_rate": ("10", 10),
     "drain": ("5", 5),
     "allow_network_fs": ("yes", True),
 }

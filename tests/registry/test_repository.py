@@ -1,6 +1,7 @@
 """A repository's verbs without HTTP: what listeners hear, what guards refuse, what damage does."""
 
 import asyncio
+import errno
 import os
 
 import pytest
@@ -272,8 +273,9 @@ def test_what_the_index_keeps_of_a_manifest() -> None:
     assert {edge.kind for edge in children} == {EdgeKind.CHILD}
 
 
+@pytest.mark.parametrize("error", [StorageError("no write"), OSError(errno.EIO, "no rename")])
 async def test_a_read_survives_a_disk_that_takes_no_write(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """What is bad is missing, even if that cannot be written down."""
     registry, _ = listened(store)
@@ -281,7 +283,7 @@ async def test_a_read_survives_a_disk_that_takes_no_write(
     os.unlink(store.layout.blob(blob))
 
     async def fails(*_: object) -> None:
-        raise StorageError("no write")
+        raise error
 
     monkeypatch.setattr(store.names.links, "lose", fails)
     with pytest.raises(BlobMissing):

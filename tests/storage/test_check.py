@@ -1,19 +1,22 @@
 """fsck: nothing to say of a sound store, everything that is wrong with another, and what repair does."""
 
 import errno
+import itertools
 import os
 import shutil
 import stat
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from storage import check as module
-from storage.check import Finding, Report, check
+from storage.check import check, expected_bytes
 from storage.database import Connection
 from storage.digest import Digest
-from storage.errors import BlobMissing, ManifestMissing, StoreDegraded
+from storage.errors import BlobMissing, IndexFailed, ManifestMissing, StoreDegraded
+from storage.findings import Finding, Position, Report
 from storage.links import LinkRow
 from storage.manifests import Edge, EdgeKind, ManifestRow
 from storage.store import Store
@@ -27,6 +30,8 @@ CONTENT: dict[bytes, list[Edge]] = {
     LIST: [edge(IMAGE, EdgeKind.CHILD)],
 }
 DIGESTS = {data: Digest.of(data) for data in (CONFIG, LAYER, IMAGE, LIST)}
+
+Took = Callable[[int], Awaitable[None]]
 
 
 def read(raw: bytes, manifest: ManifestRow) -> tuple[ManifestRow, Sequence[Edge]]:
@@ -106,6 +111,19 @@ async def test_what_nobody_needs_is_counted_and_does_no_harm(store: Store) -> No
     report = await found(store)
     assert (report.unreferenced, report.unreferenced_bytes) == (2, len(b"never claimed" + b"deleted"))
     assert report.sound
+
+
+async def test_a_row_that_nobody_needs_may_lack_its_file(store: Store) -> None:
+    """A link that was removed leaves it; what an edge still names is another matter."""
+    await fill(store)
+    digest = await push_blob(store, "a", b"deleted")
+    await store.names.links.remove("a", digest, even_if_referenced=False)
+    os.unlink(store.layout.blob(digest))
+    assert (await found(store, repair=True)).sound
+    for repository in ("a", "b"):
+        await store.names.links.remove(repository, DIGESTS[LAYER], even_if_referenced=True)
+    os.unlink(path_of(store, LAYER))
+    assert kinds(await found(store)) == [("lost", LAYER_NAME)]
 
 
 Damage = Callable[[Store], Awaitable[object]]
@@ -312,14 +330,14 @@ async def test_bytes_that_the_disk_cannot_read_are_bad(
     store: Store, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     await fill(store)
-    verify = store.blobs.verify
+    examine = store.blobs.examine
 
-    def failing(digest: Digest) -> bool:
+    async def failing(digest: Digest, took: Took) -> bool:
         if digest == DIGESTS[LAYER]:
             raise failure(code)
-        return verify(digest)
+        return await examine(digest, took)
 
-    monkeypatch.setattr(store.blobs, "verify", failing)
+    monkeypatch.setattr(store.blobs, "examine", failing)
     if code in (errno.EIO, errno.EBADMSG):
         assert ("corrupt", LAYER_NAME) in kinds(await found(store, repair=True))
         assert store.blobs.size(DIGESTS[LAYER]) is None
@@ -335,15 +353,45 @@ async def test_what_heals_meanwhile_is_let_be(store: Store, monkeypatch: pytest.
     await corrupt_layer(store)
     lose = store.names.links.lose
 
-    async def push_first(digest: Digest, distrust: Callable[[], bool]) -> None:
+    async def push_first(digest: Digest, is_bad: Callable[[], bool], discard: Callable[[], None]) -> bool:
         await push_blob(store, "a", LAYER)
-        await lose(digest, distrust)
+        return await lose(digest, is_bad, discard)
 
     monkeypatch.setattr(store.names.links, "lose", push_first)
-    await found(store, repair=True)
+    assert (await found(store, repair=True)).sound
     assert await store.names.links.find("b", DIGESTS[LAYER]) == LinkRow(len(LAYER))
     assert os.listdir(store.layout.quarantine) == []
     assert (await found(store)).sound
+
+
+async def test_what_was_healed_while_it_was_read_is_no_finding(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(store)
+    await corrupt_layer(store)
+    examine = store.blobs.examine
+
+    async def healing(digest: Digest, took: Took) -> bool:
+        intact = await examine(digest, took)
+        if not intact:
+            await push_blob(store, "a", LAYER)
+        return intact
+
+    monkeypatch.setattr(store.blobs, "examine", healing)
+    assert (await found(store)).sound
+
+
+async def test_rows_that_heal_meanwhile_are_let_be(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await fill(store)
+    await lose_layer(store)
+    lose = store.names.links.lose
+
+    async def push_first(digest: Digest, is_bad: Callable[[], bool]) -> bool:
+        await push_blob(store, "a", LAYER)
+        return await lose(digest, is_bad)
+
+    monkeypatch.setattr(store.names.links, "lose", push_first)
+    assert (await found(store, repair=True)).sound
 
 
 async def test_what_vanishes_meanwhile_is_lost_not_corrupt(
@@ -353,9 +401,11 @@ async def test_what_vanishes_meanwhile_is_lost_not_corrupt(
     await corrupt_layer(store)
     lose = store.names.links.lose
 
-    async def quarantine_first(digest: Digest, distrust: Callable[[], bool]) -> None:
+    async def quarantine_first(
+        digest: Digest, is_bad: Callable[[], bool], discard: Callable[[], None]
+    ) -> bool:
         store.blobs.quarantine(digest)
-        await lose(digest, distrust)
+        return await lose(digest, is_bad, discard)
 
     monkeypatch.setattr(store.names.links, "lose", quarantine_first)
     await found(store, repair=True)
@@ -365,14 +415,14 @@ async def test_what_vanishes_meanwhile_is_lost_not_corrupt(
 
 async def test_a_file_that_vanishes_before_it_is_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     await fill(store)
-    verify = store.blobs.verify
+    examine = store.blobs.examine
 
-    def vanishing(digest: Digest) -> bool:
+    async def vanishing(digest: Digest, took: Took) -> bool:
         if digest == DIGESTS[LAYER]:
             store.blobs.quarantine(digest)
-        return verify(digest)
+        return await examine(digest, took)
 
-    monkeypatch.setattr(store.blobs, "verify", vanishing)
+    monkeypatch.setattr(store.blobs, "examine", vanishing)
     report = await found(store)
     assert kinds(report) == [("lost", LAYER_NAME)]
     assert report.blobs == 3
@@ -384,8 +434,8 @@ async def test_a_file_that_vanishes_before_it_is_looked_at(
     await fill(store)
     walk = store.blobs.walk
 
-    def vanishing() -> Iterator[tuple[Digest | None, os.DirEntry[str]]]:
-        for digest, entry in walk():
+    def vanishing(after: str) -> Iterator[tuple[Digest | None, os.DirEntry[str]]]:
+        for digest, entry in walk(after):
             if digest == DIGESTS[LAYER]:
                 os.unlink(entry.path)
             yield digest, entry
@@ -448,3 +498,103 @@ async def test_a_checkpoint_that_fails_keeps_the_latch(store: Store, monkeypatch
     report = await check(store, read=read, repair=True)
     assert [(finding.kind, finding.repaired) for finding in report.findings] == [("degraded", False)]
     assert os.path.exists(store.layout.degraded)
+
+
+# -- interrupted and gone on with --------------------------------------------------------------------------
+
+
+class Interrupted(Exception):
+    pass
+
+
+async def interrupted(store: Store, *, files: int, repair: bool = False) -> Position:
+    """The position that a check leaves which is stopped behind so many files."""
+    kept: list[Position] = []
+    examine, seen = store.blobs.examine, itertools.count()
+
+    async def stopping(digest: Digest, took: Took) -> bool:
+        if next(seen) == files:
+            raise Interrupted
+        return await examine(digest, took)
+
+    with pytest.MonkeyPatch.context() as patch, suppress(Interrupted):
+        patch.setattr(store.blobs, "examine", stopping)
+        await check(store, read=read, repair=repair, keep=kept.append)
+    return kept[-1] if kept else Position()
+
+
+@pytest.mark.parametrize("files", range(5))
+async def test_a_check_that_goes_on_finds_what_a_whole_one_finds(store: Store, files: int) -> None:
+    await fill(store)
+    await plant_stranger(store)
+    await corrupt_manifest(store)
+    await make_writable(store)
+    spoil(store, CONFIG, b"[]")
+    await store.blobs.put(Digest.of(b"never claimed"), b"never claimed")
+    whole = await found(store)
+    assert len(whole.findings) > 3
+    position = await interrupted(store, files=files)
+    assert position.report.blobs == files
+    progress: list[int] = []
+    report = await check(store, read=read, start=position, progress=progress.append)
+    assert report == whole
+    assert position.report.bytes + sum(progress) == whole.bytes
+
+
+async def test_a_check_that_ends_has_kept_that_all_is_read(store: Store) -> None:
+    await fill(store)
+    kept: list[Position] = []
+    whole = await check(store, read=read, keep=kept.append)
+    progress: list[int] = []
+    report = await check(store, read=read, start=kept[-1], progress=progress.append)
+    assert (report, progress) == (whole, [])
+
+
+async def test_positions_are_kept_now_and_then(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await fill(store)
+    kept: list[Position] = []
+    await check(store, read=read, keep=kept.append)
+    assert len(kept) == 1
+    monkeypatch.setattr("storage.reading._KEEP", 0)
+    await check(store, read=read, keep=kept.append)
+    assert len(kept) == 1 + len(DIGESTS) + 1
+
+
+@pytest.mark.parametrize("healed", [True, False])
+async def test_a_repair_that_goes_on_repairs_what_was_found_before(store: Store, healed: bool) -> None:
+    await fill(store)
+    await corrupt_layer(store)
+    await corrupt_manifest(store)
+    position = await interrupted(store, files=4)
+    if healed:
+        await push_blob(store, "a", LAYER)
+    report = await check(store, read=read, repair=True, start=position)
+    corrupt = {finding.subject: finding.repaired for finding in report.findings if finding.kind == "corrupt"}
+    assert corrupt == {IMAGE_NAME: True} if healed else {IMAGE_NAME: True, LAYER_NAME: True}
+    assert report.quarantined == len(corrupt)
+    assert (await store.names.links.holders(DIGESTS[LAYER], limit=1) == []) is not healed
+
+
+async def test_an_fsync_that_failed_after_the_begin_asks_for_a_whole_check(store: Store) -> None:
+    await fill(store)
+    position = await interrupted(store, files=2)
+    store.files.latch("fsync of x failed")
+    report = await check(store, read=read, repair=True, start=position)
+    ((kind, repaired, message),) = [(each.kind, each.repaired, each.message) for each in report.findings]
+    assert (kind, repaired) == ("degraded", False)
+    assert "check everything again" in message
+    assert os.path.exists(store.layout.degraded)
+    position = await interrupted(store, files=2, repair=True)
+    report = await check(store, read=read, repair=True, start=position)
+    assert [(each.kind, each.repaired) for each in report.findings] == [("degraded", True)]
+
+
+async def test_an_index_that_cannot_be_read_is_a_fact(store: Store) -> None:
+    with pytest.raises(IndexFailed, match="put it back"), store.database.scanning() as connection:
+        connection.execute("SELECT * FROM nothing")
+
+
+async def test_what_there_will_be_to_read(store: Store) -> None:
+    assert expected_bytes(store) == 0
+    await fill(store)
+    assert expected_bytes(store) == len(CONFIG + LAYER + IMAGE + LIST)

@@ -110,12 +110,7 @@ async def referrers_of(side: Side, repository: str, subject: Digest) -> list[Dig
 
 async def lose(side: Side, digest: Digest) -> None:
     """As when its bytes were found to be bad."""
-
-    def distrust() -> bool:
-        side.blobs.quarantine(digest)
-        return True
-
-    await side.names.links.lose(digest, distrust)
+    assert await side.names.links.lose(digest, lambda: True, lambda: side.blobs.quarantine(digest))
 
 
 async def refused(side: Side, repository: str, digest: Digest) -> bool:
@@ -503,9 +498,21 @@ async def test_any_push_brings_a_lost_blob_back_everywhere(writer: Side, reader:
 
 async def test_doubt_that_does_not_last_loses_nothing(writer: Side, reader: Side) -> None:
     digest = await push_blob(writer, "a", b"data")
-    await writer.names.links.lose(digest, lambda: False)
-    await writer.names.links.lose(ABSENT, lambda: True)
+    assert not await writer.names.links.lose(digest, lambda: False, lambda: pytest.fail("it was discarded"))
+    assert await writer.names.links.lose(ABSENT, lambda: True)
     assert await reader.names.links.find("a", digest) == LinkRow(4)
+
+
+async def test_bytes_that_a_push_has_just_brought_are_not_discarded(writer: Side, reader: Side) -> None:
+    """It may come after the blob was marked, and have its bytes in place before it claims them."""
+    digest = await push_blob(writer, "a", b"data")
+    answers = iter([True, False])
+    assert await writer.names.links.lose(
+        digest, lambda: next(answers), lambda: pytest.fail("it was discarded")
+    )
+    assert await reader.names.links.holders(digest, limit=1) == []
+    await push_blob(reader, "a", b"data")
+    assert await reader.names.links.holders(digest, limit=1) == ["a"]
 
 
 async def test_a_lost_manifest_is_hidden_until_it_is_pushed_again(writer: Side, reader: Side) -> None:

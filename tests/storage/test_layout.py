@@ -26,6 +26,8 @@ UPLOAD = "0b4f1d0e-6b0a-4b5c-8d3e-2f1a0b9c8d7e"
         (LAYOUT.index, "/srv/r/index.db"),
         (LAYOUT.write_lock, "/srv/r/write.lock"),
         (LAYOUT.degraded, "/srv/r/degraded"),
+        (LAYOUT.fsck, "/srv/r/fsck"),
+        (LAYOUT.scrub, "/srv/r/scrub"),
         (LAYOUT.blob(Digest("sha256", HEX)), f"/srv/r/blobs/sha256/ab/{HEX}"),
         (LAYOUT.blob(Digest("sha512", HEX * 2)), f"/srv/r/blobs/sha512/ab/{HEX * 2}"),
         (LAYOUT.quarantined(Digest("sha256", HEX), "7"), f"/srv/r/quarantine/sha256-{HEX}.7"),
@@ -87,5 +89,5 @@ def test_every_hex_name_has_a_shard() -> None:
 def test_the_tree_is_the_one_that_is_drawn(store: Store) -> None:
     drawn = set(re.findall(r"^    ROOT/([\w.]+)", layout.__doc__ or "", re.MULTILINE))
     beside = {"index.db-wal", "index.db-shm"}
-    later = {"ballast", "degraded"}  # by a server; by a failing disk
+    later = {"ballast", "degraded", "gc.lock", "serving.lock", "fsck", "scrub"}
     assert set(os.listdir(store.layout.root)) - beside == drawn - later

@@ -1,16 +1,19 @@
 """What the SQLite index adds to the contract of links: what happens under its lock, and how much."""
 
+import errno
 import fcntl
 import os
+from collections.abc import Callable
 
 import pytest
 
+from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import BlobMissing, BlobReferenced, StoreDegraded
 from storage.links import LinkRow
 from storage.store import Store
 from tests.storage.conftest import Opener
-from tests.storage.probes import Recorder
+from tests.storage.probes import Recorder, failure
 from tests.storage.pushing import edge, push_blob, push_manifest
 
 
@@ -35,14 +38,14 @@ async def test_files_are_looked_at_under_the_write_lock(store: Store) -> None:
         locked.append(is_locked(store))
         return store.blobs.size(digest)
 
-    def distrust() -> bool:
+    def is_bad() -> bool:
         locked.append(is_locked(store))
-        return False
+        return True
 
     await store.names.links.claim("a", digest, file_size)
     await store.names.links.mount("b", digest, file_size, source="a")
-    await store.names.links.lose(digest, distrust)
-    assert locked == [True] * 3
+    await store.names.links.lose(digest, is_bad, lambda: locked.append(is_locked(store)))
+    assert locked == [True] * 5
     assert not is_locked(store)
 
 
@@ -107,6 +110,56 @@ async def test_that_bytes_are_gone_is_noted_in_a_degraded_store_too(opener: Open
     await store.names.links.lose(digest, lambda: True)
     with pytest.raises(BlobMissing):
         await store.names.links.find("a", digest)
+
+
+async def test_a_row_says_missing_before_its_file_loses_its_name(opener: Opener) -> None:
+    """Else a crash between the two would leave a row that promises a file."""
+    probe = Recorder()
+    store = opener(probe=probe)
+    digest = await push_blob(store, "a", b"data")
+    probe.calls.clear()
+    await store.names.links.lose(digest, lambda: True, lambda: store.blobs.quarantine(digest))
+    assert probe.names == ["commit", "rename", "fsync", "commit"]
+
+
+async def test_a_name_that_cannot_be_taken_leaves_the_blob_missing(opener: Opener) -> None:
+    probe = Recorder()
+    store = opener(probe=probe)
+    digest = await push_blob(store, "a", b"data")
+    probe.failing = {("before", "rename"): failure(errno.EIO)}
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        await store.names.links.lose(digest, lambda: True, lambda: store.blobs.quarantine(digest))
+    probe.failing = {}
+    assert await store.names.links.holders(digest, limit=1) == []
+    await push_blob(store, "a", b"data")
+    assert await store.names.links.holders(digest, limit=1) == ["a"]
+
+
+async def test_a_blob_that_was_healed_before_the_discard_keeps_its_file(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, pusher = opener(), opener()
+    digest = await push_blob(store, "a", b"data")
+    write = store.database.write
+
+    async def push_after(change: Callable[[Connection], bool], **how: bool) -> bool:
+        result = await write(change, **how)
+        await push_blob(pusher, "b", b"data")
+        return result
+
+    monkeypatch.setattr(store.database, "write", push_after)
+    assert await store.names.links.lose(digest, lambda: True, lambda: pytest.fail("it was discarded"))
+    assert await store.names.links.holders(digest, limit=9) == ["a", "b"]
+
+
+async def test_what_a_collector_sweeps_stays_his(store: Store) -> None:
+    """Only a row that is present can be lost: another state says who has the file in hand."""
+    digest = await push_blob(store, "a", b"data")
+    sweeping = 2
+    await store.database.write(lambda index: index.execute("UPDATE blobs SET state = ?", (sweeping,)))
+    await store.names.links.lose(digest, lambda: True)
+    rows = await store.database.read(lambda index: index.execute("SELECT state FROM blobs").fetchall())
+    assert rows == [(sweeping,)]
 
 
 async def test_a_claim_does_no_file_work_but_a_look(opener: Opener) -> None:

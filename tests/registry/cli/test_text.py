@@ -52,6 +52,27 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.parametrize(
+    ("seconds", "reads"),
+    [
+        (0, "0s"),
+        (0.4, "0s"),
+        (59.6, "1m 0s"),
+        (61, "1m 1s"),
+        (3599, "59m 59s"),
+        (3600, "1h 0m"),
+        (86_399, "23h 59m"),
+        (90_000, "1d 1h"),
+        (10**8, "1157d 9h"),
+    ],
+)
+def test_duration(seconds: float, reads: str) -> None:
+    assert text.duration(seconds) == reads
+
+
+CLEAR = "\r\033[K"
+
+
 def test_the_counter_writes_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 0.0, 0.1, 0.1, 0.6, 0.6, 2.0, 2.0])
     monkeypatch.setattr("time.monotonic", lambda: next(times))
@@ -60,6 +81,30 @@ def test_the_counter_writes_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) 
         for _ in range(3):
             seen.add(1_000_000)
             unseen.add(1_000_000)
-    clear = "\r\033[K"
-    assert terminal.getvalue() == f"{clear}2.0 MB, 3.3 MB/s{clear}3.0 MB, 1.5 MB/s{clear}"
+    assert terminal.getvalue() == f"{CLEAR}2.0 MB, 3.3 MB/s{CLEAR}3.0 MB, 1.5 MB/s{CLEAR}"
     assert pipe.getvalue() == ""
+
+
+def test_the_counter_tells_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done before tells nothing of the rate, and what is more than expected ends in no time."""
+    times = iter([0.0, 1.0, 2.0, 3.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(times))
+    terminal = Terminal()
+    with text.Counter(terminal, total=100_000_000, done=50_000_000) as counter:
+        counter.add(1_000_000)
+        counter.add(39_000_000)
+        counter.add(20_000_000)
+    assert terminal.getvalue().split(CLEAR)[1:-1] == [
+        "51.0 MB of 100 MB, 1.0 MB/s, 49s left",
+        "90.0 MB of 100 MB, 20.0 MB/s, 0s left",
+        "110 MB of 110 MB, 20.0 MB/s, 0s left",
+    ]
+
+
+def test_the_counter_before_anything_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 1.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(times))
+    terminal = Terminal()
+    with text.Counter(terminal, total=1000) as counter:
+        counter.add(0)
+    assert terminal.getvalue().split(CLEAR)[1:-1] == ["0 B of 1.0 kB, 0 B/s"]
