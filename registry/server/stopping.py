@@ -85,6 +85,12 @@ class Supervisor(Multiprocess):
         """Whether it ended because a worker could not start."""
         return any(process.exitcode == STARTUP_FAILURE for process in self.processes)
 
+    def keep_subprocess_alive(self) -> None:
+        for process in self.processes:
+            # Open here too, it would keep a ping to a worker that has just died waiting for half a minute.
+            process.child_conn.close()
+        super().keep_subprocess_alive()
+
     def restart_all(self) -> None:
         self._retiring = iter(tuple(self.processes))  # uvicorn goes through them in this order
         super().restart_all()
