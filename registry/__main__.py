@@ -1,4 +1,4 @@
-"""The command line: `registry serve`, `ls`, `rm`, `fsck`, `config`, `health`.
+"""The command line: `registry serve`, `ls`, `rm`, `fsck`, `backup`, `restore`, `reindex`, `config`, `health`.
 
 Exit codes: 0 fine, 1 not found, not sound or not ready, 2 a mistake in the call or the settings.
 Heavy imports are inside the commands, so that each loads only what it needs.
@@ -222,6 +222,67 @@ def fsck(repair: bool, as_json: bool, config_file: str | None, **flags: object) 
     as_object = {"sound": report.sound, **asdict(report)}
     click.echo(json.dumps(as_object, indent=2) if as_json else summary(report))
     sys.exit(0 if report.sound else 1)
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--copy", is_flag=True, help="Copy every blob: without it, DIR shares files with the root.")
+@click.option("--verify", is_flag=True, help="Read what DIR holds, and take what is bad anew.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@settings_options("root")
+def backup(
+    folder: str, copy: bool, verify: bool, as_json: bool, config_file: str | None, **flags: object
+) -> None:
+    """Make DIR a whole copy of the root, or bring it up to date. Works beside a running server.
+
+    On the file system of the root, blobs get a second name in DIR, which takes no room and almost no time; but
+    a bad sector hits both. --copy, or a DIR on another disk, makes bytes of its own, verified on the way. What
+    DIR has already with the right size is left; only --verify reads it.
+
+    The exit code is 1 if bytes were missing or bad; DIR has everything else then.
+
+    \b
+    Examples:
+      registry backup /backup/images
+      registry backup --root /srv/images --copy --verify /mnt/disk2/images
+      registry serve --root /backup/images --port 5001
+    """
+    settings = _load(flags, config_file).settings
+    from registry.cli.backup import backup as run
+    from registry.cli.backup import summary
+    from registry.cli.text import Counter
+
+    with _explained(), Counter(sys.stderr) as counter:
+        report = run(settings, folder, copy=copy, verify=verify, counter=counter)
+    click.echo(json.dumps(asdict(report), indent=2) if as_json else summary(report, "backed up to", folder))
+    sys.exit(1 if report.lost else 0)
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@settings_options("root")
+def restore(folder: str, as_json: bool, config_file: str | None, **flags: object) -> None:
+    """Make a new root from DIR, a backup or another root; every byte is copied and verified.
+
+    The root must be absent or empty. An interrupted restore goes on when it is repeated; until it has ended, no
+    server starts there. The exit code is 1 if bytes were missing or bad; the root has everything else then.
+
+    \b
+    Examples:
+      registry restore /backup/images
+      registry restore /backup/images --root /srv/images
+    """
+    settings = _load(flags, config_file).settings
+    from registry.cli.backup import restore as run
+    from registry.cli.backup import summary
+    from registry.cli.text import Counter
+
+    with _explained(), Counter(sys.stderr) as counter:
+        report = run(settings, folder, counter=counter)
+    root = settings.root
+    click.echo(json.dumps(asdict(report), indent=2) if as_json else summary(report, "restored to", root))
+    sys.exit(1 if report.lost else 0)
 
 
 @cli.command()

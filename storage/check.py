@@ -7,7 +7,6 @@ It runs beside a server: files are immutable, and a suspicion about a row is loo
 """
 
 import asyncio
-import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 
 from storage.database import Connection
 from storage.digest import Digest
-from storage.errors import BlobMissing, DigestMismatch
+from storage.errors import UNREADABLE, BlobMissing, DigestMismatch
 from storage.manifests import COLUMNS, Edge, ManifestRow, manifest_row
 from storage.rows import MISSING, PRESENT
 from storage.store import Store
@@ -30,8 +29,6 @@ Progress = Callable[[int], None]
 
 _TRIES, _PAUSE = 20, 0.1  # of a checkpoint, seconds between two
 _STEP = 1000  # rows of a key range
-# What a bad disk answers. Any other error, such as too many open files, says nothing about the bytes.
-_UNREADABLE = {errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +145,7 @@ async def _check_files(
         except BlobMissing:
             continue
         except OSError as error:
-            if error.errno not in _UNREADABLE:
+            if error.errno not in UNREADABLE:
                 raise
             intact = False  # bytes that cannot be read are no bytes
         progress(found.st_size)
@@ -223,7 +220,7 @@ async def _check_manifests(store: Store, connection: Connection, report: Report,
         except (BlobMissing, DigestMismatch):
             continue  # a finding of its own
         except OSError as error:
-            if error.errno not in _UNREADABLE:
+            if error.errno not in UNREADABLE:
                 raise
             continue  # that too
         except ValueError as error:

@@ -6,13 +6,13 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, TypeVar
 
-from storage.errors import IndexFailed, StorageError, StoreFull, StoreUnusable
+from storage.errors import IndexFailed, StorageError, StoreBusy, StoreFull, StoreUnusable
 from storage.files import Files
 from storage.generation import Generation
 
@@ -63,18 +63,14 @@ class Database:
                 self.generation = self._flock(lambda: self._prepare(shared))
                 self._reader = self._connect(0)
             except sqlite3.Error as error:
-                raise IndexFailed(f"{path} cannot be opened ({error}): put it back from a backup") from error
+                raise IndexFailed(
+                    f"{path} cannot be opened ({error}): put it back from a backup, or run `registry reindex`"
+                ) from error
             undo.pop_all()
         self._thread: threading.Thread | None = None
 
     def _connect(self, timeout: float) -> Connection:
-        connection = sqlite3.connect(
-            f"file:{_quote(self._path)}?mode=ro",
-            uri=True,
-            timeout=timeout,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        connection = connect(self._path, "ro", timeout)
         connection.execute("PRAGMA query_only=ON")
         return connection
 
@@ -266,6 +262,32 @@ class Database:
         with suppress(OSError, sqlite3.Error):
             self._flock(self._writer.close)  # the last connection checkpoints, so it holds the lock too
         os.close(self._lock)
+
+
+def connect(path: str, mode: str, timeout: float = _SLOW_READ) -> Connection:
+    """A connection of its own; `mode` is ro, rw, or rwc, which makes the file."""
+    return sqlite3.connect(
+        f"file:{_quote(path)}?mode={mode}",
+        uri=True,
+        timeout=timeout,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+@contextmanager
+def explained(path: str) -> Iterator[None]:
+    """What SQLite says of an index that no Database has open, as facts: StoreBusy, StoreFull, IndexFailed."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if _code(error) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise StoreBusy(
+                f"another process has {path} open: stop the server of that folder first"
+            ) from error
+        if _code(error) & 0xFF == sqlite3.SQLITE_FULL:
+            raise StoreFull("the disk is full: free some space and repeat") from error
+        raise IndexFailed(f"{path} could not be used ({error})") from error
 
 
 def _code(error: sqlite3.Error) -> int:

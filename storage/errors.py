@@ -1,6 +1,10 @@
 """What can go wrong in the store, stated as facts. Nothing here knows of a status code."""
 
+import errno
 from collections.abc import Sequence
+
+UNREADABLE = {errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)}
+"""What a bad disk answers. Any other error, such as too many open files, says nothing about the bytes."""
 
 
 class StorageError(Exception):
@@ -106,6 +110,10 @@ class StoreDegraded(StorageError):
 
 class IndexFailed(StorageError):
     """The index could not be read or written, for a reason that is neither a full nor a failing disk."""
+
+
+class StoreBusy(StorageError):
+    """Another process has what this one needs to itself."""
 
 
 class StoreUnusable(StorageError):

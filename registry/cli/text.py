@@ -36,11 +36,14 @@ def reachable(host: str) -> str:
 
 
 class Counter:
-    """Bytes done so far, with the rate, rewritten in place twice a second; silent unless on a terminal."""
+    """Bytes done so far, with the rate, rewritten in place twice a second; silent unless on a terminal.
+
+    Who knows how many there will be in all says so with `expect`: then the time that is left is shown too.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._done = 0
+        self._done = self._total = 0
         self._start = self._shown = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -50,6 +53,9 @@ class Counter:
         if self._stream.isatty():
             self._stream.write("\r\033[K")
 
+    def expect(self, total: int) -> None:
+        self._total = total
+
     def add(self, count: int) -> None:
         self._done += count
         now = time.monotonic()
@@ -57,5 +63,7 @@ class Counter:
             return
         self._shown = now
         rate = int(self._done / (now - self._start))
-        self._stream.write(f"\r\033[K{size(self._done)}, {size(rate)}/s")
+        left = max(self._total - self._done, 0)
+        of, ends = (f" of {size(self._total)}", f", {left // rate} s left") if left and rate else ("", "")
+        self._stream.write(f"\r\033[K{size(self._done)}{of}, {size(rate)}/s{ends}")
         self._stream.flush()
