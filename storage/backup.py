@@ -18,7 +18,7 @@ from storage.files import Files
 from storage.layout import FORMAT, Layout
 from storage.locks import held
 from storage.rows import MISSING, PRESENT
-from storage.snapshot import alone, remove, snapshot
+from storage.snapshot import alone, install, remove, snapshot
 from storage.store import absent, format_of, fsync_name, make_folders, origin_of, write_format
 from storage.transfer import Progress, Transfer, Way
 
@@ -185,9 +185,7 @@ def _require_unchanged(target: Layout, files: Files) -> None:
 
 
 def _install(target: Layout, files: Files) -> None:
-    """The new index in place of the old one, whose WAL is in it, under the write lock."""
-    files.rename(target.new_index, target.index)
-    files.fsync_folder(target.root)
+    install(target.new_index, target.index, files)
     write_format(target, files)
 
 

@@ -52,6 +52,21 @@ def flaw(path: str) -> str | None:
         return str(error)
 
 
+def install(new: str, path: str, files: Files) -> None:
+    """Give a finished index its name, in place of one that `alone` or the caller has left without a WAL.
+
+    Were the WAL's name to come back with a power cut, SQLite would apply it to the new index.
+    """
+    descriptor = os.open(new, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        files.fsync(descriptor, new)
+    finally:
+        os.close(descriptor)
+    files.fsync_folder(os.path.dirname(path))
+    files.rename(new, path)
+    files.fsync_folder(os.path.dirname(path))
+
+
 def remove(path: str, files: Files) -> None:
     """Without a trace: a WAL that stayed would be applied to the next database of that name."""
     for suffix in SUFFIXES:

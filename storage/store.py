@@ -78,6 +78,11 @@ def open_store(
             f"{layout.root} cannot be used: {error.strerror} ({error.filename}); "
             "mend that or choose another --root"
         ) from error
+    return assemble(layout, files, database, (warning,) if warning else ())
+
+
+def assemble(layout: Layout, files: Files, database: Database, warnings: tuple[str, ...] = ()) -> Store:
+    """The parts over one folder and one index."""
     threads = Threads()
     blobs = BlobStore(layout, files, threads)
     uploads = UploadStore(layout, files, threads, blobs)
@@ -88,7 +93,7 @@ def open_store(
         Listings(database),
         database.generation,
     )
-    return Store(layout, files, database, blobs, uploads, names, threads, (warning,) if warning else ())
+    return Store(layout, files, database, blobs, uploads, names, threads, warnings)
 
 
 def _prepare(layout: Layout, files: Files, *, allow_network: bool) -> str | None:
