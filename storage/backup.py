@@ -8,27 +8,37 @@ that all that the snapshot lists stays where it is.
 import os
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from storage.database import Connection, connect
 from storage.digest import Digest
-from storage.errors import StoreUnusable
+from storage.errors import StorageError, StoreBusy, StoreUnusable
 from storage.files import Files
 from storage.layout import FORMAT, Layout
-from storage.locks import held
+from storage.locks import held, opened_elsewhere
 from storage.rows import MISSING, PRESENT
 from storage.snapshot import alone, install, remove, snapshot
-from storage.store import absent, format_of, fsync_name, make_folders, origin_of, write_format
+from storage.store import (
+    absent,
+    complete_folders,
+    format_of,
+    fsync_name,
+    make_folders,
+    origin_of,
+    write_format,
+)
 from storage.transfer import Progress, Transfer, Way
 
 _PATIENCE = 600.0  # seconds that a collection may take to end
-_STEP = 1000  # rows at a time
+_STEP = 500  # rows at a time
+_THREADS = 8  # copies wait for fsync: at once they share it
 _EPOCH = 1577836800  # 2020: `application_id` has 31 bits
 _HARMLESS = {"lost+found", "gc.lock", "write.lock", "origin.new"}  # what an attempt leaves that did not begin
 
 _COLLECTING = "a collection is going on there, or a backup: try again when it has ended"
-_STARTING = "the folder is being served: stop its server first"
+_SERVED = "a server, or another command, has the folder open: stop it first"
 _NEWEST = (
     "SELECT max((SELECT coalesce(max(created), 0) FROM blobs),"
     " (SELECT coalesce(max(pushed), 0) FROM manifests), (SELECT coalesce(max(moved), 0) FROM tags))"
@@ -66,7 +76,8 @@ def backup(
     """
     transfer = Transfer(source, target, files, progress)
     with _filling(target, files, f"backup of {source.root}", source):
-        _require_unchanged(target, files)
+        with _unserved(target):
+            _require_unchanged(target, files)
         with held(source.gc_lock, _COLLECTING, shared=True, wait=_PATIENCE):
             snapshot(source.index, target.new_index, files)
             with alone(target.new_index, files) as connection:
@@ -75,7 +86,7 @@ def backup(
                 _drop_sessions(connection)
                 _mark(connection, max(int(time.time()), connection.execute(_NEWEST).fetchone()[0]))
         transfer.settle()
-        with held(target.write_lock, _STARTING, wait=_PATIENCE):
+        with _unserved(target):
             _require_unchanged(target, files)
             _install(target, files)
             report.removed = _prune(target, transfer)
@@ -110,7 +121,7 @@ def restore(
                 _drop_sessions(connection)
                 _mark(connection, 0)
         transfer.settle()
-        with held(target.write_lock, _STARTING, wait=_PATIENCE):
+        with _unserved(target):
             _install(target, files)
         files.unlink(target.origin)
         files.fsync_folder(target.root)
@@ -137,13 +148,27 @@ def _filling(target: Layout, files: Files, origin: str, source: Layout) -> Itera
             files.write_file(
                 target.origin + ".new", target.origin, f"{origin}\n".encode(errors="surrogateescape")
             )
-        make_folders(target, files)
+        (complete_folders if format_of(target) else make_folders)(target, files)
         for folder in made:
             fsync_name(files, folder)
         remove(target.new_index, files)
         with os.scandir(target.uploads) as entries:
             for entry in list(entries):  # sessions of nobody, and what a copy that was killed has left
                 files.unlink(entry.path)
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError, StorageError):
+                remove(target.new_index, files)
+            raise
+
+
+@contextmanager
+def _unserved(target: Layout) -> Iterator[None]:
+    """No server has the folder open, and none that starts gets any further. Raises StoreBusy."""
+    with held(target.write_lock, _SERVED, wait=_PATIENCE) as lock:
+        if opened_elsewhere(lock):
+            raise StoreBusy(f"{target.root}: {_SERVED}")
         yield
 
 
@@ -172,7 +197,7 @@ def _require_own(target: Layout, origin: str) -> None:
 
 
 def _require_unchanged(target: Layout, files: Files) -> None:
-    """Nobody has the backup open, and what it holds is what its last backup brought."""
+    """The backup holds what its last one brought, and no more. Raises StoreBusy if anyone has it open."""
     if not os.path.exists(target.index):
         return
     with alone(target.index, files) as connection:
@@ -194,44 +219,76 @@ def _install(target: Layout, files: Files) -> None:
 
 def _fill(connection: Connection, transfer: Transfer, way: Way, *, verify: bool, begin: Progress) -> Report:
     """Bring what the index lists; afterwards it says of each blob whether the folder has it."""
-    report, changed = Report(), []
+    report = Report()
     begin(
         connection.execute(f"SELECT coalesce(sum(size), 0) FROM blobs WHERE state = {PRESENT}").fetchone()[0]
     )
-    for blob, binary, size, state, needed in _rows(connection):
-        digest, present = Digest.from_binary(binary), state == PRESENT
-        if not digest.supported or not (present or needed):
-            continue
-        kept = transfer.has(digest, size, verify=verify or not present)
-        here = kept or (present and _bring(transfer, way, digest, size, verify=verify))
-        report.kept += kept
-        report.blobs += here
-        report.bytes += size * here
-        if here != present:
-            changed.append((PRESENT if here else MISSING, blob))
-        if here and not present:
-            report.saved.append(str(digest))
-        elif needed and not here:
-            report.lost.append(str(digest))
+
+    def take(row: _Row) -> _Taken:
+        kept = transfer.has(row.digest, row.size, verify=verify or not row.present)
+        came = row.present and not kept and way(row.digest, row.size)
+        if came and verify:
+            came = transfer.has(row.digest, row.size, verify=True)
+        return _Taken(row, kept, came)
+
+    changed: list[tuple[int, int]] = []
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for rows in _wanted(connection):
+            for taken in pool.map(take, rows):
+                _note(report, taken)
+                if taken.here != taken.row.present:
+                    changed.append((PRESENT if taken.here else MISSING, taken.row.blob))
     connection.executemany("UPDATE blobs SET state = ? WHERE id = ?", changed)
     return report
 
 
-def _bring(transfer: Transfer, way: Way, digest: Digest, size: int, *, verify: bool) -> bool:
-    return way(digest, size) and (not verify or transfer.has(digest, size, verify=True))
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A blob that is `present` by the index; `needed`: a repository has it."""
+
+    blob: int
+    digest: Digest
+    size: int
+    present: bool
+    needed: bool
 
 
-def _rows(connection: Connection) -> Iterator[tuple[int, bytes, int, int, bool]]:
-    """Every blob's id, digest, size and state, and whether a repository has it."""
-    last = 0
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    row: _Row
+    kept: bool
+    came: bool
+
+    @property
+    def here(self) -> bool:
+        return self.kept or self.came
+
+
+def _wanted(connection: Connection) -> Iterator[list[_Row]]:
+    """What is present, and what ought to be: an earlier backup may have it still."""
     sql = (
         "SELECT id, digest, size, state, EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
         " OR EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)"
         f" FROM blobs WHERE id > ? ORDER BY id LIMIT {_STEP}"
     )
-    while rows := connection.execute(sql, (last,)).fetchall():
-        yield from rows
-        last = rows[-1][0]
+    last = 0
+    while found := connection.execute(sql, (last,)).fetchall():
+        last = found[-1][0]
+        rows = (
+            _Row(blob, Digest.from_binary(digest), size, state == PRESENT, bool(needed))
+            for blob, digest, size, state, needed in found
+        )
+        yield [row for row in rows if row.digest.supported and (row.present or row.needed)]
+
+
+def _note(report: Report, taken: _Taken) -> None:
+    report.kept += taken.kept
+    report.blobs += taken.here
+    report.bytes += taken.row.size * taken.here
+    if taken.here and not taken.row.present:
+        report.saved.append(str(taken.row.digest))
+    elif taken.row.needed and not taken.here:
+        report.lost.append(str(taken.row.digest))
 
 
 def _drop_sessions(connection: Connection) -> None:

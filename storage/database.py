@@ -98,6 +98,8 @@ class Database:
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
             text = (resources.files("storage") / script).read_text()
             connection.executescript(f"BEGIN IMMEDIATE; {text} PRAGMA user_version={number}; COMMIT;")
+        # The first read in WAL mode takes the lock that says, as long as this is open, that somebody has it.
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         return Generation(self._lock, self._files, shared=shared)
 
     # -- reading -------------------------------------------------------------------------------------

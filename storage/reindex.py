@@ -9,8 +9,8 @@ whole, by one rename, and put aside; beside a sound one, what is missing is adde
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from storage.check import Read
@@ -24,7 +24,7 @@ from storage.manifests import Edge, EdgeKind, ManifestRow
 from storage.rewriting import rewrite
 from storage.rows import PRESENT
 from storage.snapshot import SUFFIXES, alone, flaw, install, remove, snapshot
-from storage.store import Store, assemble, make_folders, open_store
+from storage.store import Store, assemble, complete_folders, open_store
 from storage.transfer import Progress
 
 _PATIENCE = 600.0  # seconds that a collection may take to end
@@ -79,6 +79,9 @@ class Report:
     nothing_bytes: int = 0
 
 
+Fill = Callable[[Store], Report]
+
+
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     listed: bool
@@ -93,45 +96,48 @@ def reindex(
     *,
     into: str,
     dry_run: bool = False,
+    allow_network: bool = False,
     progress: Progress = lambda _: None,
 ) -> Report:
     """Mend the index of a root, or replace it. Raises StoreBusy, StoreUnusable."""
-    why = flaw(layout.index)
+
+    def fill(store: Store) -> Report:
+        return asyncio.run(_Reindex(store, reader, into, progress).run())
+
     with held(layout.gc_lock, _COLLECTING, wait=_PATIENCE):
-        if why is None and not dry_run:
-            with closing(open_store(layout.root)) as store:
-                return asyncio.run(_Reindex(store, reader, into, progress).run())
-        if why and not dry_run:
-            report = _replace(layout, files, lambda store: _Reindex(store, reader, into, progress))
+        why = flaw(layout.index)
+        if dry_run:
+            report = _rehearse(layout, fill, empty=why is not None)
+        elif why:
+            report = _replace(layout, files, fill)
         else:
-            with _rehearsal(layout, empty=why is not None) as store:
-                report = asyncio.run(_Reindex(store, reader, into, progress).run())
+            with closing(open_store(layout.root, allow_network=allow_network)) as store:
+                report = fill(store)
     report.replaced = why or ""
     return report
 
 
-@contextmanager
-def _rehearsal(layout: Layout, *, empty: bool) -> Iterator[Store]:
-    """The blobs with an index that nobody needs: a copy, or a new one."""
+def _rehearse(layout: Layout, fill: Fill, *, empty: bool) -> Report:
+    """On an index that nobody needs afterwards: a new one, or a copy."""
     with temporary_root() as folder:
         files, index = Files(f"{folder}/degraded", durable=False), f"{folder}/index.db"
         if not empty:
             snapshot(layout.index, index, files)
         with closing(assemble(layout, files, Database(index, f"{folder}/lock", files))) as store:
-            yield store
+            return fill(store)
 
 
-def _replace(layout: Layout, files: Files, fill: Callable[[Store], "_Reindex"]) -> Report:
+def _replace(layout: Layout, files: Files, fill: Fill) -> Report:
     """Fill a new index, and only then put the old one aside: half an index would have the rest collected."""
     with held(layout.write_lock, _SERVED) as lock, temporary_root() as folder:
         if opened_elsewhere(lock):
             raise StoreBusy(f"{layout.root}: {_SERVED}")
-        make_folders(layout, files)
+        complete_folders(layout, files)
         remove(layout.new_index, files)
         # Its writer's lock is elsewhere, for this process has that of the root.
         database = Database(layout.new_index, f"{folder}/lock", Files(f"{folder}/degraded", durable=False))
         with closing(assemble(layout, files, database)) as store:
-            report = asyncio.run(fill(store).run())
+            report = fill(store)
         with alone(layout.new_index, files):
             pass  # one file, without a WAL
         report.aside = _put_aside(layout, files)
@@ -229,7 +235,7 @@ class _Reindex:
             manifest = await self._manifest(digest)
             if manifest is None:
                 continue  # gone bad, or away, since it was looked at
-            here = [edge for edge in manifest.edges if self._is_here(edge)]
+            here = {edge for edge in manifest.edges if self._is_here(edge)}
             blobs |= {
                 edge.digest
                 for edge in here
@@ -259,7 +265,7 @@ class _Reindex:
     def _is_here(self, edge: Edge) -> bool:
         return edge.digest not in self._bad and self._store.blobs.size(edge.digest) == edge.size
 
-    def _note(self, digest: Digest, named: Sequence[Edge], here: Sequence[Edge]) -> None:
+    def _note(self, digest: Digest, named: Sequence[Edge], here: Collection[Edge]) -> None:
         lacking = [
             str(edge.digest)
             for edge in named

@@ -111,10 +111,7 @@ def _prepare(layout: Layout, files: Files, *, allow_network: bool) -> str | None
                 f"{layout.index} is missing or empty, so that nothing says what the blobs belong to: put it "
                 "back from a backup; without one, `registry reindex` finds the images, but not their names"
             )
-        for folder in layout.folders():
-            if not os.path.isdir(folder):  # a restore may have left empty folders out
-                files.mkdir(folder)
-                fsync_name(files, folder)
+        complete_folders(layout, files)
         for folder in made:
             fsync_name(files, folder)
     return warning
@@ -200,6 +197,14 @@ def make_folders(layout: Layout, files: Files) -> None:
         files.fsync_folder(folder)
     files.fsync_folder(layout.root)
     fsync_name(files, layout.root)
+
+
+def complete_folders(layout: Layout, files: Files) -> None:
+    """Who copied the root may have left empty folders out."""
+    for folder in layout.folders():
+        if not os.path.isdir(folder):
+            files.mkdir(folder)
+            fsync_name(files, folder)
 
 
 def absent(folder: str) -> list[str]:

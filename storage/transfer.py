@@ -4,6 +4,7 @@ import errno
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from threading import Lock
 
 from storage.blobs import BlobStore
 from storage.digest import Digest, new_hasher
@@ -23,22 +24,24 @@ Progress = Callable[[int], None]
 
 
 class Transfer:
+    """Any number of threads may take blobs, each another one."""
+
     def __init__(self, source: Layout, target: Layout, files: Files, progress: Progress) -> None:
         threads = Threads()
         self._from, self._to = source, target
         self._source, self._target = BlobStore(source, files, threads), BlobStore(target, files, threads)
         self._files, self._progress = files, progress
         self._touched: set[str] = set()
+        self._lock = Lock()
         self.linked = self.copied = 0
 
     def has(self, digest: Digest, size: int, *, verify: bool) -> bool:
         """Whether the target has it; with `verify`, every byte of it. A file that is wrong is taken away."""
-        found = self._target.size(digest)
-        if found == size and (not verify or self._target.intact(digest)):
-            self._progress(size)
+        if self._target.size(digest) == size and (not verify or self._target.intact(digest)):
+            self._tell(size)
             return True
-        if found is not None:
-            self._files.unlink(self._to.blob(digest))
+        if os.path.lexists(path := self._to.blob(digest)):
+            self._files.unlink(path)
         return False
 
     def link(self, digest: Digest, size: int) -> bool:
@@ -54,9 +57,10 @@ class Transfer:
             if error.errno not in _NO_LINK:
                 raise
             return self.copy(digest, size)
-        self._touched.add(os.path.dirname(final))
-        self._progress(size)
-        self.linked += 1
+        self._tell(size)
+        with self._lock:
+            self._touched.add(os.path.dirname(final))
+            self.linked += 1
         return True
 
     def copy(self, digest: Digest, size: int) -> bool:
@@ -73,7 +77,7 @@ class Transfer:
             for piece in self._read(digest):
                 hasher.update(piece)
                 self._files.append(descriptor, [piece])
-                self._progress(len(piece))
+                self._tell(len(piece))
             if hasher.hexdigest() != digest.encoded:
                 self._files.unlink(temporary)
                 return False
@@ -82,8 +86,9 @@ class Transfer:
         finally:
             os.close(descriptor)
         self._files.rename(temporary, final)
-        self._touched.add(os.path.dirname(final))
-        self.copied += 1
+        with self._lock:
+            self._touched.add(os.path.dirname(final))
+            self.copied += 1
         return True
 
     def _read(self, digest: Digest) -> Iterator[bytes]:
@@ -95,6 +100,10 @@ class Transfer:
         except OSError as error:
             if error.errno not in UNREADABLE:
                 raise
+
+    def _tell(self, count: int) -> None:
+        with self._lock:
+            self._progress(count)
 
     def settle(self) -> None:
         """Make all new names durable."""

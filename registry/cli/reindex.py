@@ -33,7 +33,15 @@ def reindex(settings: Settings, into: str, *, dry_run: bool, progress: Progress 
             f"there is no registry in {settings.root}: name its folder with --root DIR or REGISTRY_ROOT"
         )
     name = RepositoryName(into)
-    return rebuild(layout, Files(layout.degraded), READER, into=name, dry_run=dry_run, progress=progress)
+    return rebuild(
+        layout,
+        Files(layout.degraded),
+        READER,
+        into=name,
+        dry_run=dry_run,
+        allow_network=settings.allow_network_fs,
+        progress=progress,
+    )
 
 
 def summary(report: Report, into: str, *, dry_run: bool) -> str:

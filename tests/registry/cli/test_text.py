@@ -63,3 +63,21 @@ def test_the_counter_writes_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) 
     clear = "\r\033[K"
     assert terminal.getvalue() == f"{clear}2.0 MB, 3.3 MB/s{clear}3.0 MB, 1.5 MB/s{clear}"
     assert pipe.getvalue() == ""
+
+
+def test_the_counter_tells_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 1.0, 2.0, 3.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(times))
+    terminal = Terminal()
+    with text.Counter(terminal) as counter:
+        counter.expect(2_500_000)
+        for _ in range(3):
+            counter.add(1_000_000)
+    shown = terminal.getvalue().split("\r\033[K")
+    assert shown == [
+        "",
+        "1.0 MB of 2.5 MB, 1.0 MB/s, 1 s left",
+        "2.0 MB of 2.5 MB, 1.0 MB/s, 0 s left",
+        "3.0 MB, 1.0 MB/s",
+        "",
+    ]
