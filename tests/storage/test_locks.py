@@ -119,17 +119,9 @@ def test_without_leases_nothing_is_known(path: str, monkeypatch: pytest.MonkeyPa
 
 def test_who_opens_it_in_the_middle_does_no_harm(path: str) -> None:
     """The kernel tells the holder of a lease by a signal, which by default ends the process."""
-    done = threading.Event()
-
-    def open_all_the_time() -> None:
-        while not done.is_set():
-            with open(path):
-                pass
-
-    with held(path, "") as lock:
-        thread = threading.Thread(target=open_all_the_time)
-        thread.start()
-        seen = {opened_elsewhere(lock) for _ in range(300)}
-        done.set()
-        thread.join()
-    assert True in seen
+    code = "import sys\nfor _ in range(20_000): open(sys.argv[1]).close()"
+    with held(path, "") as lock, subprocess.Popen([sys.executable, "-c", code, path]) as process:
+        seen = set()
+        while process.poll() is None:
+            seen.add(opened_elsewhere(lock))
+    assert seen == {True, False}
