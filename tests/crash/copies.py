@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -104,7 +105,9 @@ def _set_stage(folder: str, name: str) -> Copying:
         return Copying(name, again, partial(restore, kept, again), {}, None, look(root.root).names)
     contents, before = read_files(kept.root), look(root.root).names
     _in_child(partial(_change, root))
-    return Copying(name, kept, back_up, contents, before, look(root.root).names)
+    after = look(root.root).names
+    assert after != before
+    return Copying(name, kept, back_up, contents, before, after)
 
 
 def _rehearse(copying: Copying) -> tuple[list[str], set[str]]:
@@ -129,7 +132,7 @@ def _chosen(events: list[str]) -> Iterator[int]:
 
 def kill_copies(folder: str, name: str) -> Report:
     """The state after a call is that before the next one, so that one death stands for both."""
-    copying = _set_stage(os.path.join(folder, f"copies-{os.getpid()}-{name}"), name)
+    copying = _set_stage(tempfile.mkdtemp(dir=folder), name)
     events, files = _rehearse(copying)
     report = Report(name, count_calls(events))
     deaths = [
@@ -160,7 +163,7 @@ def _run_to_limit(copying: Copying, limit: int, say: Say) -> None:
 
 
 def fail_copies(folder: str, name: str) -> Report:
-    copying = _set_stage(os.path.join(folder, f"copies-{os.getpid()}-{name}"), name)
+    copying = _set_stage(tempfile.mkdtemp(dir=folder), name)
     events, files = _rehearse(copying)
     report = Report(name, count_calls(events))
     for number in _chosen(events):
