@@ -6,7 +6,7 @@ from registry.manifests import MAX_MANIFEST, read_manifest
 from registry.names import Tag
 from registry.repository import describe
 from storage.digest import Digest
-from storage.reindex import Found, Reader
+from storage.recovery import Found, Reader
 
 _REF_NAME = "org.opencontainers.image.ref.name"
 

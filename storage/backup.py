@@ -8,17 +8,15 @@ that all that the snapshot lists stays where it is.
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
 
 from storage.database import Connection, connect
-from storage.digest import Digest
 from storage.errors import StorageError, StoreBusy, StoreUnusable
 from storage.files import Files
+from storage.filling import Report, fill
 from storage.layout import FORMAT, Layout
 from storage.locks import held, opened_elsewhere
-from storage.rows import MISSING, PRESENT
+from storage.rows import PRESENT
 from storage.snapshot import alone, install, remove, snapshot
 from storage.store import (
     absent,
@@ -29,11 +27,9 @@ from storage.store import (
     origin_of,
     write_format,
 )
-from storage.transfer import Progress, Transfer, Way
+from storage.transfer import Progress, Transfer
 
 _PATIENCE = 600.0  # seconds that a collection may take to end
-_STEP = 500  # rows at a time
-_THREADS = 8  # copies wait for fsync: at once they share it
 _EPOCH = 1577836800  # 2020: `application_id` has 31 bits
 _HARMLESS = {"lost+found", "gc.lock", "write.lock", "origin.new"}  # what an attempt leaves that did not begin
 
@@ -43,21 +39,6 @@ _NEWEST = (
     "SELECT max((SELECT coalesce(max(created), 0) FROM blobs),"
     " (SELECT coalesce(max(pushed), 0) FROM manifests), (SELECT coalesce(max(moved), 0) FROM tags))"
 )
-
-
-@dataclass(slots=True)
-class Report:
-    """`kept` was in the folder before. `lost` are digests of which there are no good bytes; `saved` those
-    that the root has lost, and the backup still has."""
-
-    blobs: int = 0
-    bytes: int = 0
-    kept: int = 0
-    linked: int = 0
-    copied: int = 0
-    removed: int = 0
-    lost: list[str] = field(default_factory=list)
-    saved: list[str] = field(default_factory=list)
 
 
 def backup(
@@ -78,11 +59,12 @@ def backup(
     with _filling(target, files, f"backup of {source.root}", source):
         with _unserved(target):
             _require_unchanged(target, files)
+            _clear(target, files)
         with held(source.gc_lock, _COLLECTING, shared=True, wait=_PATIENCE):
             snapshot(source.index, target.new_index, files)
             with alone(target.new_index, files) as connection:
                 way = transfer.copy if copy else transfer.link
-                report = _fill(connection, transfer, way, verify=verify, begin=begin)
+                report = fill(connection, transfer, way, verify=verify, begin=begin)
                 _drop_sessions(connection)
                 _mark(connection, max(int(time.time()), connection.execute(_NEWEST).fetchone()[0]))
         transfer.settle()
@@ -114,10 +96,11 @@ def restore(
             raise StoreUnusable(
                 f"{target.root} is a registry already: move it aside, or choose another --root"
             )
+        _clear(target, files)
         with held(source.gc_lock, _COLLECTING, shared=True, wait=_PATIENCE):
             snapshot(source.index, target.new_index, files)
             with alone(target.new_index, files) as connection:
-                report = _fill(connection, transfer, transfer.copy, verify=False, begin=begin)
+                report = fill(connection, transfer, transfer.copy, verify=False, begin=begin)
                 _drop_sessions(connection)
                 _mark(connection, 0)
         transfer.settle()
@@ -151,10 +134,6 @@ def _filling(target: Layout, files: Files, origin: str, source: Layout) -> Itera
         (complete_folders if format_of(target) else make_folders)(target, files)
         for folder in made:
             fsync_name(files, folder)
-        remove(target.new_index, files)
-        with os.scandir(target.uploads) as entries:
-            for entry in list(entries):  # sessions of nobody, and what a copy that was killed has left
-                files.unlink(entry.path)
         try:
             yield
         except BaseException:
@@ -214,81 +193,14 @@ def _install(target: Layout, files: Files) -> None:
     write_format(target, files)
 
 
+def _clear(target: Layout, files: Files) -> None:
+    """Take away what one that was killed has left, and the sessions of whoever served the folder."""
+    remove(target.new_index, files)
+    for name in os.listdir(target.uploads):
+        files.unlink(os.path.join(target.uploads, name))
+
+
 # -- the index -----------------------------------------------------------------------------------------
-
-
-def _fill(connection: Connection, transfer: Transfer, way: Way, *, verify: bool, begin: Progress) -> Report:
-    """Bring what the index lists; afterwards it says of each blob whether the folder has it."""
-    report = Report()
-    begin(
-        connection.execute(f"SELECT coalesce(sum(size), 0) FROM blobs WHERE state = {PRESENT}").fetchone()[0]
-    )
-
-    def take(row: _Row) -> _Taken:
-        kept = transfer.has(row.digest, row.size, verify=verify or not row.present)
-        came = row.present and not kept and way(row.digest, row.size)
-        if came and verify:
-            came = transfer.has(row.digest, row.size, verify=True)
-        return _Taken(row, kept, came)
-
-    changed: list[tuple[int, int]] = []
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for rows in _wanted(connection):
-            for taken in pool.map(take, rows):
-                _note(report, taken)
-                if taken.here != taken.row.present:
-                    changed.append((PRESENT if taken.here else MISSING, taken.row.blob))
-    connection.executemany("UPDATE blobs SET state = ? WHERE id = ?", changed)
-    return report
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A blob that is `present` by the index; `needed`: a repository has it."""
-
-    blob: int
-    digest: Digest
-    size: int
-    present: bool
-    needed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    row: _Row
-    kept: bool
-    came: bool
-
-    @property
-    def here(self) -> bool:
-        return self.kept or self.came
-
-
-def _wanted(connection: Connection) -> Iterator[list[_Row]]:
-    """What is present, and what ought to be: an earlier backup may have it still."""
-    sql = (
-        "SELECT id, digest, size, state, EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
-        " OR EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)"
-        f" FROM blobs WHERE id > ? ORDER BY id LIMIT {_STEP}"
-    )
-    last = 0
-    while found := connection.execute(sql, (last,)).fetchall():
-        last = found[-1][0]
-        rows = (
-            _Row(blob, Digest.from_binary(digest), size, state == PRESENT, bool(needed))
-            for blob, digest, size, state, needed in found
-        )
-        yield [row for row in rows if row.digest.supported and (row.present or row.needed)]
-
-
-def _note(report: Report, taken: _Taken) -> None:
-    report.kept += taken.kept
-    report.blobs += taken.here
-    report.bytes += taken.row.size * taken.here
-    if taken.here and not taken.row.present:
-        report.saved.append(str(taken.row.digest))
-    elif taken.row.needed and not taken.here:
-        report.lost.append(str(taken.row.digest))
 
 
 def _drop_sessions(connection: Connection) -> None:

@@ -32,7 +32,7 @@ class Transfer:
         self._source, self._target = BlobStore(source, files, threads), BlobStore(target, files, threads)
         self._files, self._progress = files, progress
         self._touched: set[str] = set()
-        self._lock = Lock()
+        self._lock, self._stopped = Lock(), False
         self.linked = self.copied = 0
 
     def has(self, digest: Digest, size: int, *, verify: bool) -> bool:
@@ -72,9 +72,12 @@ class Transfer:
             return False
         final = self._to.blob(digest)
         temporary = os.path.join(self._to.uploads, str(uuid.uuid4()) + INSTALLING)
-        hasher, descriptor = new_hasher(digest.algorithm), self._files.create(temporary)
+        hasher = new_hasher(digest.algorithm)
+        descriptor = self._files.create(temporary)
         try:
             for piece in self._read(digest):
+                if self._stopped:
+                    return False
                 hasher.update(piece)
                 self._files.append(descriptor, [piece])
                 self._tell(len(piece))
@@ -100,6 +103,10 @@ class Transfer:
         except OSError as error:
             if error.errno not in UNREADABLE:
                 raise
+
+    def stop(self) -> None:
+        """End the copies that other threads are at: their names are not there yet."""
+        self._stopped = True
 
     def _tell(self, count: int) -> None:
         with self._lock:

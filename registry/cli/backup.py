@@ -5,10 +5,10 @@ import os
 from registry.cli.content import opened
 from registry.cli.text import Counter, size
 from registry.config import Settings
-from storage.backup import Report
 from storage.backup import backup as back_up
 from storage.backup import restore as bring_back
 from storage.files import Files
+from storage.filling import Report
 from storage.layout import Layout
 
 _NAMED = 10  # digests that are printed; --json has all

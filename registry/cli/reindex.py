@@ -10,7 +10,7 @@ from registry.reindex import READER
 from storage.errors import StoreUnusable
 from storage.files import Files
 from storage.layout import Layout
-from storage.reindex import Report
+from storage.recovery import Report
 from storage.reindex import reindex as rebuild
 from storage.transfer import Progress
 

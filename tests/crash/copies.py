@@ -52,7 +52,7 @@ class Copying:
             shutil.rmtree(self.target.root, ignore_errors=True)
 
     def run(self, probe: Probe | None = None) -> None:
-        with patch("storage.backup._THREADS", 1):  # so that the calls come in the same order each time
+        with patch("storage.filling._THREADS", 1):  # so that the calls come in the same order each time
             self.act(Files(self.target.degraded, probe=probe))
 
 

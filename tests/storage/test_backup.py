@@ -14,11 +14,12 @@ import pytest
 
 from registry.names import Tag
 from storage import backup as module
-from storage.backup import Report, backup, restore
+from storage.backup import backup, restore
 from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import BlobMissing, IndexFailed, StoreBusy, StoreDegraded, StoreUnusable
 from storage.files import Files
+from storage.filling import Report
 from storage.layout import Layout
 from storage.locks import held
 from storage.snapshot import snapshot
@@ -28,7 +29,7 @@ from tests.builders import OCI_IMAGE
 from tests.crash.evidence import files_below, look
 from tests.crash.operations import BASE, CONFIG, FRESH, LONE, NEW, SPARE, TOP, World, chunk, prepare
 from tests.storage.probes import Recorder
-from tests.storage.pushing import push_blob
+from tests.storage.pushing import begin, push_blob
 from tests.storage.test_snapshot import damage_a_page
 
 BLOBS = 10  # that `prepare` pushes
@@ -344,10 +345,14 @@ def test_a_folder_that_is_served_is_refused(stocked: Store, target: Layout) -> N
     back_up(stocked, target)
     names = look(target.root).names
     change(stocked)
+    with closing(open_store(target.root)) as served:
+        session = asyncio.run(begin(served, b"half"))
     with closing(open_store(target.root)), pytest.raises(StoreBusy, match="has the folder open: stop it"):
         back_up(stocked, target)
     assert look(target.root).names == names
+    assert os.listdir(target.uploads) == [session]
     back_up(stocked, target)
+    assert os.listdir(target.uploads) == []
 
 
 def test_a_folder_that_is_served_in_the_meantime_is_left_alone(
@@ -517,7 +522,7 @@ def test_an_unfinished_backup_is_not_restored(stocked: Store, target: Layout, ro
 def test_an_interrupted_one_is_not_served_and_goes_on(
     stocked: Store, target: Layout, root: str, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    monkeypatch.setattr(module, "_THREADS", 1)
+    monkeypatch.setattr("storage.filling._THREADS", 1)
     act = (lambda: back_up(stocked, target, copy=True)) if command == "backup" else None
     made = target
     if act is None:

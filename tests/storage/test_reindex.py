@@ -21,7 +21,8 @@ from storage.errors import StoreBusy, StoreUnusable
 from storage.files import Files
 from storage.layout import Layout
 from storage.locks import held
-from storage.reindex import Report, reindex
+from storage.recovery import Recovery, Report
+from storage.reindex import reindex
 from storage.store import Store, open_store
 from tests import builders
 from tests.builders import DOCKER_IMAGE, OCI_IMAGE, OCI_INDEX, OCI_LAYER, descriptor
@@ -318,8 +319,8 @@ def test_a_newer_programs_index_is_left(root: str) -> None:
 def test_a_death_before_the_end_leaves_no_half_index(lost: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """With half an index, a server would collect what the other half names."""
     put(lost, IMAGE, DOCKER, CONFIG, LAYER, OTHER)
-    monkeypatch.setattr(module, "_BATCH", 1)
-    real = module._Reindex._record
+    monkeypatch.setattr("storage.recovery._BATCH", 1)
+    real = Recovery._record
     left = iter([True])
 
     async def record(*arguments: object) -> None:
@@ -328,7 +329,7 @@ def test_a_death_before_the_end_leaves_no_half_index(lost: Layout, monkeypatch: 
         await real(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(module._Reindex, "_record", record)
+        patch.setattr(Recovery, "_record", record)
         with pytest.raises(KeyboardInterrupt):
             run(lost)
     with pytest.raises(StoreUnusable, match="missing"):

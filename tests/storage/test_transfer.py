@@ -161,6 +161,13 @@ def test_a_symbolic_link_is_taken_away(store: Store, path: str, target: Layout, 
         os.unlink(target.blob(DIGEST))
 
 
+def test_a_copy_that_is_stopped_has_no_name(store: Store, path: str, target: Layout, told: Told) -> None:
+    ours = transfer(store, target, told)
+    ours.stop()
+    assert not ours.copy(DIGEST, len(DATA))
+    assert not os.path.lexists(target.blob(DIGEST))
+
+
 def test_names_are_durable_once_settled(store: Store, path: str, target: Layout, told: Told) -> None:
     recorder = Recorder()
     ours = transfer(store, target, told, recorder)

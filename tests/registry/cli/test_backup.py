@@ -9,8 +9,8 @@ from click.testing import CliRunner, Result
 
 from registry.__main__ import cli
 from registry.cli.backup import summary
-from storage.backup import Report
 from storage.digest import Digest
+from storage.filling import Report
 from storage.layout import Layout
 from tests.crash.evidence import look
 from tests.registry.test_main import LAYER, _no_settings, root

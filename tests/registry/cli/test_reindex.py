@@ -11,7 +11,7 @@ from registry.__main__ import cli
 from registry.cli.reindex import UNKNOWN, summary
 from storage.digest import Digest
 from storage.layout import Layout
-from storage.reindex import Report
+from storage.recovery import Report
 from storage.store import open_store
 from tests.registry.test_main import IMAGE, INDEX, LAYER, _no_settings, root
 
