@@ -1,4 +1,4 @@
-"""The command line: `registry serve`, `ls`, `rm`, `tag`, `fsck`, `config`, `health`.
+"""The command line: each command with its options; what it does is in registry/cli.
 
 Exit codes: 0 fine, 1 not found, not sound or not ready, 2 a mistake in the call or the settings, 128 and
 more: a signal.
@@ -365,6 +365,97 @@ def collect_garbage(
         click.echo(json.dumps({**asdict(report), "items": [asdict(each) for each in items]}, indent=2))
     else:
         click.echo(gc.summary(report))
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--copy", is_flag=True, help="Copy every blob: without it, DIR shares files with the root.")
+@click.option("--verify", is_flag=True, help="Read what DIR holds, and take what is bad anew.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@settings_options("root")
+def backup(
+    folder: str, copy: bool, verify: bool, as_json: bool, config_file: str | None, **flags: object
+) -> None:
+    """Make DIR a whole copy of the root, or bring it up to date. Works beside a running server.
+
+    On the file system of the root, blobs get a second name in DIR: that takes no room and almost no time,
+    but a bad sector hits both. --copy, or a DIR on another disk, makes bytes of its own, verified on the
+    way. What DIR has already with the right size is left; only --verify reads it.
+
+    The exit code is 1 if bytes were missing or bad; DIR has everything else then.
+
+    \b
+    Examples:
+      registry backup /backup/images
+      registry backup --root /srv/images --copy --verify /mnt/disk2/images
+      registry serve --root /backup/images --port 5001
+    """
+    settings = _load(flags, config_file).settings
+    from registry.cli.backup import backup as run
+    from registry.cli.backup import summary
+    from registry.cli.text import Counter
+
+    with _explained(), Counter(sys.stderr) as counter:
+        report = run(settings, folder, copy=copy, verify=verify, counter=counter)
+    click.echo(json.dumps(asdict(report), indent=2) if as_json else summary(report, "backed up to", folder))
+    sys.exit(1 if report.lost else 0)
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@settings_options("root")
+def restore(folder: str, as_json: bool, config_file: str | None, **flags: object) -> None:
+    """Make a new root from DIR, a backup or another root; every byte is copied and verified.
+
+    The root must be absent or empty. An interrupted restore goes on when it is repeated; until it has ended,
+    no server starts there. The exit code is 1 if bytes were missing or bad; the root has everything else
+    then.
+
+    \b
+    Examples:
+      registry restore /backup/images
+      registry restore /backup/images --root /srv/images
+    """
+    settings = _load(flags, config_file).settings
+    from registry.cli.backup import restore as run
+    from registry.cli.backup import summary
+    from registry.cli.text import Counter
+
+    with _explained(), Counter(sys.stderr) as counter:
+        report = run(settings, folder, counter=counter)
+    root = settings.root
+    click.echo(json.dumps(asdict(report), indent=2) if as_json else summary(report, "restored to", root))
+    sys.exit(1 if report.lost else 0)
+
+
+@cli.command()
+@click.option("--into", default="recovered", metavar="REPO", show_default=True, help="Where images are put.")
+@click.option("--dry-run", is_flag=True, help="Say what would be found, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@settings_options("root")
+def reindex(into: str, dry_run: bool, as_json: bool, config_file: str | None, **flags: object) -> None:
+    """Find the images among the blobs and list them again, as far as bytes can tell.
+
+    For a root whose index is lost or damaged, once no server has it open: a new one is made, and the old
+    one put aside. In a sound index, also beside a running server, it adds the manifests that no repository
+    lists, and mends what disagrees with their bytes. Names are not in the bytes: all goes into one
+    repository, by digest. An image that lacks content is listed too; a push of the rest completes it.
+
+    \b
+    Examples:
+      registry reindex --dry-run
+      registry reindex --root /srv/images --into lost/found --json
+    """
+    settings = _load(flags, config_file).settings
+    from registry.cli.reindex import UNKNOWN, summary
+    from registry.cli.reindex import reindex as run
+    from registry.cli.text import Counter
+
+    with _explained(), Counter(sys.stderr) as counter:
+        report = run(settings, into, dry_run=dry_run, progress=counter.add)
+    as_object = {**asdict(report), "unknown": UNKNOWN}
+    click.echo(json.dumps(as_object, indent=2) if as_json else summary(report, into, dry_run=dry_run))
 
 
 @cli.command()

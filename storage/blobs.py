@@ -15,7 +15,7 @@ from typing import BinaryIO
 from aiofiles.threadpool import wrap
 
 from storage.digest import ALGORITHMS, Digest, Hasher
-from storage.errors import BlobMissing, DigestMismatch, InvalidDigest
+from storage.errors import UNREADABLE, BlobMissing, DigestMismatch, InvalidDigest
 from storage.files import Files
 from storage.layout import INSTALLING, SHARDS, Layout
 from storage.threads import Threads, settle
@@ -177,10 +177,26 @@ class BlobStore:
     def verify(self, digest: Digest) -> bool:
         """Read every byte and compare. Raises BlobMissing."""
         hasher = ALGORITHMS[digest.algorithm].new()
+        for chunk in self.pieces(digest):
+            hasher.update(chunk)
+        return hasher.hexdigest() == digest.encoded
+
+    def pieces(self, digest: Digest) -> Iterator[bytes]:
+        """Every byte in order, unverified; blocking. Raises BlobMissing."""
         with self._open(digest) as file:
             while chunk := file.read(_CHUNK):
-                hasher.update(chunk)
-        return hasher.hexdigest() == digest.encoded
+                yield chunk
+
+    def intact(self, digest: Digest) -> bool:
+        """Whether all of its bytes are there and can be read."""
+        try:
+            return self.verify(digest)
+        except BlobMissing:
+            return False
+        except OSError as error:
+            if error.errno not in UNREADABLE:
+                raise
+            return False
 
     async def examine(self, digest: Digest, took: Callable[[int], Awaitable[None]]) -> bool:
         """`verify` beside a server: a piece at a time, in a thread, and the page cache left as it was.

@@ -16,14 +16,14 @@ from typing import Any
 
 from storage.database import Connection
 from storage.digest import Digest
-from storage.errors import BlobMissing, DigestMismatch
+from storage.errors import UNREADABLE, BlobMissing, DigestMismatch
 from storage.findings import Finding, Latch, Position, Report
 from storage.manifests import COLUMNS, Edge, ManifestRow, manifest_row
 from storage.pace import Pace
 from storage.reading import Keep, read_files, repair_again
 from storage.rows import MISSING, PRESENT
 from storage.store import Store
-from storage.verification import UNREADABLE, Progress
+from storage.verification import Progress
 
 Read = Callable[[bytes, ManifestRow], tuple[ManifestRow, Sequence[Edge]]]
 """Reads a manifest's bytes into what the index should hold of them; raises ValueError if they are none."""

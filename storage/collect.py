@@ -25,6 +25,7 @@ from storage.history import prune
 from storage.locks import held
 from storage.marking import Marked
 from storage.marks import has_marks
+from storage.snapshot import snapshot
 from storage.store import Store
 from storage.sweeping import Gone, Swept
 
@@ -73,7 +74,7 @@ async def foresee(store: Store, rules: Rules) -> tuple[list[Item], list[Item], R
     later: list[Item] = []
     with temporary_root() as folder:
         path = os.path.join(folder, "index.db")
-        await asyncio.to_thread(store.database.snapshot, path)
+        await asyncio.to_thread(snapshot, store.layout.index, path, store.files)
         copy = Database(path, os.path.join(folder, "write.lock"), store.files, durable=False)
         try:
             with closing(copy.scan()) as connection:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from storage.clock import Anchor, Clock, Machine
 from storage.digest import schema_tag
-from storage.errors import IndexFailed, StorageError, StoreFull, StoreUnusable
+from storage.errors import IndexFailed, StorageError, StoreBusy, StoreFull, StoreUnusable
 from storage.files import Files
 from storage.generation import Generation
 
@@ -76,18 +76,14 @@ class Database:
                 self._equip(self._writer)
                 self._reader = self._connect(0)
             except sqlite3.Error as error:
-                raise IndexFailed(f"{path} cannot be opened ({error}): put it back from a backup") from error
+                raise IndexFailed(
+                    f"{path} cannot be opened ({error}): put it back from a backup, or run `registry reindex`"
+                ) from error
             undo.pop_all()
         self._thread: threading.Thread | None = None
 
     def _connect(self, timeout: float) -> Connection:
-        connection = sqlite3.connect(
-            f"file:{_quote(self._path)}?mode=ro",
-            uri=True,
-            timeout=timeout,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        connection = connect(self._path, "ro", timeout)
         connection.execute("PRAGMA query_only=ON")
         self._equip(connection)
         return connection
@@ -121,6 +117,7 @@ class Database:
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
             text = (resources.files("storage") / script).read_text()
             connection.executescript(f"BEGIN IMMEDIATE; {text} PRAGMA user_version={number}; COMMIT;")
+        # A read in WAL mode takes the lock that says, as long as this is open, that somebody has it.
         found = connection.execute("SELECT boot, uptime, time, wall FROM clock").fetchone()
         clock = Clock(Anchor(*found) if found else None, machine)
         if not found or found[0] != clock.boot:
@@ -161,16 +158,6 @@ class Database:
             yield connection
         except sqlite3.Error as error:
             raise IndexFailed(f"the index could not be read ({error}): put it back from a backup") from error
-        finally:
-            connection.close()
-
-    def snapshot(self, path: str) -> None:
-        """A copy of the whole index as it is at one moment, in a file that must not be there yet."""
-        connection = sqlite3.connect(self._path, timeout=_SLOW_READ, isolation_level=None)
-        try:
-            connection.execute("VACUUM INTO ?", (path,))
-        except sqlite3.Error as error:
-            raise IndexFailed(f"the index could not be copied ({error})") from error
         finally:
             connection.close()
 
@@ -337,6 +324,32 @@ def note_time(connection: Connection, moment: Anchor) -> None:
         " SET boot = excluded.boot, uptime = excluded.uptime, time = excluded.time, wall = excluded.wall",
         (moment.boot, moment.uptime, moment.time, moment.wall),
     )
+
+
+def connect(path: str, mode: str, timeout: float = _SLOW_READ) -> Connection:
+    """A connection of its own; `mode` is ro, rw, or rwc, which makes the file."""
+    return sqlite3.connect(
+        f"file:{_quote(path)}?mode={mode}",
+        uri=True,
+        timeout=timeout,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+@contextmanager
+def explained(path: str) -> Iterator[None]:
+    """What SQLite says of an index that no Database has open, as facts: StoreBusy, StoreFull, IndexFailed."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if _code(error) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise StoreBusy(
+                f"another process has {path} open: stop the server of that folder first"
+            ) from error
+        if _code(error) & 0xFF == sqlite3.SQLITE_FULL:
+            raise StoreFull("the disk is full: free some space and repeat") from error
+        raise IndexFailed(f"{path} could not be used ({error})") from error
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -1,6 +1,10 @@
 """What can go wrong in the store, stated as facts. Nothing here knows of a status code."""
 
+import errno
 from collections.abc import Sequence
+
+UNREADABLE = {errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)}
+"""What a bad disk answers. Any other error, such as too many open files, says nothing about the bytes."""
 
 
 class StorageError(Exception):

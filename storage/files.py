@@ -53,6 +53,10 @@ class Files:
                 self._probe("after", name, target)
         return result
 
+    @property
+    def durable(self) -> bool:
+        return self._durable
+
     # -- the latch -----------------------------------------------------------------------------------
 
     def require_sound(self) -> None:

@@ -6,12 +6,15 @@
     ROOT/uploads/<uuid4>.new     a second name on its way to blobs/; meaningless after a crash
     ROOT/quarantine/             bytes that failed verification
     ROOT/index.db                SQLite: every name that people gave (plus -wal and -shm)
+    ROOT/index.db.new            an index on its way to that name; meaningless after a crash
+    ROOT/index.db.bad-<time>     one that could not be read, put aside by `registry reindex`
     ROOT/write.lock              flock: one writer of the index at a time; holds the number of its changes
     ROOT/gc.lock                 flock: one collector at a time; a backup holds it too
     ROOT/serving.lock            flock, shared by every process that serves
     ROOT/ballast                 32 MiB of nothing, given up when the disk is full
     ROOT/fsck                    where a check is, or was interrupted; locked by it (plus fsck.new)
     ROOT/scrub                   where the scrub is; locked by the process that does it (plus scrub.new)
+    ROOT/origin                  what this root is a copy of; without `format` beside it, an unfinished one
     ROOT/degraded                there after a failed fsync; `registry fsck --repair` removes it
 
 The root itself is 0700. The 256 shards of each algorithm are made once, when the root is.
@@ -53,6 +56,17 @@ class Layout:
     @property
     def index(self) -> str:
         return self._at("index.db")
+
+    @property
+    def new_index(self) -> str:
+        return self._at("index.db.new")
+
+    def bad_index(self, moment: str) -> str:
+        return self._at(f"index.db.bad-{moment}")
+
+    @property
+    def origin(self) -> str:
+        return self._at("origin")
 
     @property
     def write_lock(self) -> str:

@@ -1,34 +1,56 @@
-"""Locks between processes: `flock` on a file, which ends with its process, however that ends."""
+"""Locks between processes, for what is done to a whole root: by flock, which no crash leaves behind."""
 
 import fcntl
 import os
+import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from storage.errors import StoreBusy
 
-_POLL = 0.05  # seconds
+_PAUSE = 0.1  # seconds between two tries
 
 
 @contextmanager
-def held(path: str, why: str, *, shared: bool = False, wait: float = 0.0) -> Iterator[None]:
-    """Hold the lock. Raises StoreBusy with `why` if another has it for `wait` seconds and longer."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+def held(path: str, why: str, *, shared: bool = False, wait: float = 0.0) -> Iterator[int]:
+    """Hold the lock file at `path`; yields its descriptor.
+
+    Raises StoreBusy after `wait` seconds; `why` says who may have it, and what to do.
+    """
+    # Not to write: on a medium that can't be written, a file that is there is enough.
+    lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        _lock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, why, time.monotonic() + wait)
-        yield
+        _lock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, time.monotonic() + wait, f"{path}: {why}")
+        yield lock
     finally:
-        os.close(descriptor)
+        os.close(lock)
 
 
-def _lock(descriptor: int, kind: int, why: str, until: float) -> None:
+def _lock(lock: int, kind: int, deadline: float, message: str) -> None:
     while True:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                raise StoreBusy(why) from None
-            time.sleep(_POLL)
-        else:
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
             return
+        if time.monotonic() >= deadline:
+            raise StoreBusy(message)
+        time.sleep(_PAUSE)
+
+
+def opened_elsewhere(descriptor: int) -> bool:
+    """Whether anyone has that file open by another descriptor; False if it can't be told.
+
+    A write lease is granted only on a file that nobody else has open. Every server has `write.lock` open.
+    """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    # Who opens the file in between makes the kernel send a signal, which by default would end this process.
+    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except BlockingIOError:
+        return True
+    except OSError:  # no leases on this file system, or another user's file
+        return False
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False

@@ -123,6 +123,17 @@ def open_store(
             f"{layout.root} cannot be used: {error.strerror} ({error.filename}); "
             "mend that or choose another --root"
         ) from error
+    return assemble(layout, files, database, (warning,) if warning else (), locks)
+
+
+def assemble(
+    layout: Layout,
+    files: Files,
+    database: Database,
+    warnings: tuple[str, ...] = (),
+    locks: ExitStack | None = None,
+) -> Store:
+    """The parts over one folder and one index; `locks` are let go when the store is closed."""
     threads = Threads()
     blobs = BlobStore(layout, files, threads)
     uploads = UploadStore(layout, files, threads, blobs)
@@ -133,41 +144,44 @@ def open_store(
         Listings(database),
         database.generation,
     )
-    warnings = (warning,) if warning else ()
-    return Store(layout, files, database, blobs, uploads, names, threads, ballast, warnings, locks)
+    ballast = Ballast(layout.ballast, files)
+    return Store(
+        layout, files, database, blobs, uploads, names, threads, ballast, warnings, locks or ExitStack()
+    )
 
 
 def _prepare(layout: Layout, files: Files, *, allow_network: bool) -> str | None:
     """Make what is missing; return a warning about the file system."""
-    made = _absent(layout.root)
+    made = absent(layout.root)
     if os.path.isdir(layout.root):
         _recognise(layout)  # before anything is made in a folder that may be another's
     files.mkdir(layout.root)
     warning = check_mount(layout.root, allow_network=allow_network)
     with _locked(layout):
         if not _recognise(layout):
-            _create(layout, files)
-        elif not os.path.exists(layout.index):
+            make_folders(layout, files)
+        elif not os.path.exists(layout.index) or not os.path.getsize(layout.index):
             raise StoreUnusable(
-                f"{layout.index} is missing, so that nothing says what the blobs belong to: put it back from "
-                "a backup; if there is none, choose another --root and push again"
+                f"{layout.index} is missing or empty, so that nothing says what the blobs belong to: put it "
+                "back from a backup; without one, `registry reindex` finds the images, but not their names"
             )
-        for folder in layout.folders():
-            if not os.path.isdir(folder):  # a restore may have left empty folders out
-                files.mkdir(folder)
-                _fsync_name(files, folder)
+        complete_folders(layout, files)
         for folder in made:
-            _fsync_name(files, folder)
+            fsync_name(files, folder)
     return warning
 
 
 def _finish(layout: Layout, files: Files) -> None:
     """The format file comes last: with it, everything else has to be there."""
     with _locked(layout):
-        if os.path.exists(layout.format):
-            return
-        files.unlink(layout.format + ".new")
-        files.write_file(layout.format + ".new", layout.format, FORMAT.encode())
+        write_format(layout, files)
+
+
+def write_format(layout: Layout, files: Files) -> None:
+    if os.path.exists(layout.format):
+        return
+    files.unlink(layout.format + ".new")
+    files.write_file(layout.format + ".new", layout.format, FORMAT.encode())
 
 
 @contextmanager
@@ -181,12 +195,33 @@ def _locked(layout: Layout) -> Iterator[None]:
         os.close(lock)
 
 
-def _recognise(layout: Layout) -> bool:
-    """Whether the root is ours already. Raises StoreUnusable for another format or another's folder."""
+def format_of(layout: Layout) -> str | None:
+    """What the root's format file says; None without one."""
     try:
         with open(layout.format, encoding="utf-8", errors="replace") as file:
-            found = file.read(100)
+            return file.read(100)
     except FileNotFoundError:
+        return None
+
+
+def origin_of(layout: Layout) -> str:
+    """What the root is a copy of, as whoever made it wrote; empty if it is none."""
+    try:
+        with open(layout.origin, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _recognise(layout: Layout) -> bool:
+    """Whether the root is ours already. Raises StoreUnusable for another format or another's folder."""
+    found = format_of(layout)
+    if found is None:
+        if os.path.exists(layout.origin):
+            raise StoreUnusable(
+                f"{layout.root} is an unfinished copy ({origin_of(layout)}): repeat the command that was "
+                "interrupted, and it goes on where it was"
+            )
         strangers = sorted(set(os.listdir(layout.root)) - _OURS)
         if not strangers:
             return False
@@ -194,7 +229,7 @@ def _recognise(layout: Layout) -> bool:
             why = "holds the data of a distribution registry, which has another layout"
         else:
             why = f"is not empty ({', '.join(strangers[:3])}) and not a registry's"
-        raise StoreUnusable(f"{layout.root} {why}: choose an empty folder as --root") from None
+        raise StoreUnusable(f"{layout.root} {why}: choose an empty folder as --root")
     if found != FORMAT:
         raise StoreUnusable(
             f"{layout.format} says {found.strip()!r}, this program knows {FORMAT.strip()!r}: "
@@ -203,7 +238,7 @@ def _recognise(layout: Layout) -> bool:
     return True
 
 
-def _create(layout: Layout, files: Files) -> None:
+def make_folders(layout: Layout, files: Files) -> None:
     """All folders, their names durable.
 
     A shard itself waits for its first blob, whose install fsyncs it: 512 fsyncs of empty folders were half
@@ -215,15 +250,23 @@ def _create(layout: Layout, files: Files) -> None:
     for folder in dict.fromkeys(os.path.dirname(folder) for folder in layout.folders()):
         files.fsync_folder(folder)
     files.fsync_folder(layout.root)
-    _fsync_name(files, layout.root)
+    fsync_name(files, layout.root)
 
 
-def _absent(folder: str) -> list[str]:
+def complete_folders(layout: Layout, files: Files) -> None:
+    """Who copied the root may have left empty folders out."""
+    for folder in layout.folders():
+        if not os.path.isdir(folder):
+            files.mkdir(folder)
+            fsync_name(files, folder)
+
+
+def absent(folder: str) -> list[str]:
     """The folder and its parents, as far as they are still to be made."""
-    return [] if os.path.lexists(folder) else [folder, *_absent(os.path.dirname(folder))]
+    return [] if os.path.lexists(folder) else [folder, *absent(os.path.dirname(folder))]
 
 
-def _fsync_name(files: Files, folder: str) -> None:
+def fsync_name(files: Files, folder: str) -> None:
     """Make a folder's name durable; where its parent can't be opened, another has made it."""
     with suppress(PermissionError):
         files.fsync_folder(os.path.dirname(folder))

@@ -1,6 +1,5 @@
 """Every blob's file read whole, at a pace: which are what their names say, and what becomes of the others."""
 
-import errno
 import os
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
@@ -9,15 +8,12 @@ from itertools import islice
 from stat import S_ISREG
 
 from storage.digest import Digest
-from storage.errors import BlobMissing
+from storage.errors import UNREADABLE, BlobMissing
 from storage.pace import Pace
 from storage.store import Store
 
 Progress = Callable[[int], None]
 """Told the bytes read since it was last called."""
-
-# What a bad disk answers. Any other error, such as too many open files, says nothing about the bytes.
-UNREADABLE = {errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)}
 
 _BATCH = 100  # files listed in one hop
 _LEAST = 64 * 2**10  # bytes that a file counts as: to find a small one keeps a disk busy, too

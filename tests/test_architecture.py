@@ -16,9 +16,10 @@ LAYERS = (
     ("registry.names", "registry.descriptors", "registry.manifests", "registry.conditions"),
     ("registry.changes", "registry.access", "registry.recent"),
     (
-        *("registry.registry", "registry.uploads", "registry.repository", "registry.fsck"),
+        *("registry.registry", "registry.uploads", "registry.repository"),
         *("registry.scrub", "registry.gc", "registry.policies", "registry.guards"),
     ),
+    ("registry.fsck", "registry.reindex"),
     ("registry.api",),
     ("registry.dropin", "registry.config"),
     ("registry.app",),

@@ -63,6 +63,9 @@ class Counter:
         if self._stream.isatty():
             self._stream.write("\r\033[K")
 
+    def expect(self, total: int) -> None:
+        self._total = total
+
     def add(self, count: int) -> None:
         self._done += count
         now = time.monotonic()

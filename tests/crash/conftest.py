@@ -27,7 +27,8 @@ def submit() -> Iterator[Submit]:
     """
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.crash.failures", "tests.crash.first_start", "tests.crash.losing"])
+    sweeps = ("failures", "first_start", "losing", "copies")
+    context.set_forkserver_preload([f"tests.crash.{name}" for name in sweeps])
     with tempfile.TemporaryDirectory(prefix="crash-", dir=memory) as folder:
         pool = ProcessPoolExecutor(2, mp_context=context)
         try:

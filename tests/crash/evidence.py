@@ -21,6 +21,8 @@ _FILES = {
     "quarantine",
     "ballast",
     "write.lock",
+    "gc.lock",
+    "origin",
     "index.db",
     "index.db-wal",
     "index.db-shm",

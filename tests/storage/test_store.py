@@ -151,6 +151,11 @@ def plant_strangers(root: str) -> None:
         os.mkdir(f"{root}/{name}")
 
 
+def empty_the_index(root: str) -> None:
+    write(f"{root}/format", FORMAT)
+    write(f"{root}/index.db", "")
+
+
 REFUSED: dict[str, tuple[Callable[[str], object], str]] = {
     "another version": (
         lambda root: write(f"{root}/format", "oci-registry 2\n"),
@@ -169,6 +174,14 @@ REFUSED: dict[str, tuple[Callable[[str], object], str]] = {
     "ours without its index": (
         lambda root: write(f"{root}/format", FORMAT),
         r"index.db is missing.*put it back from a backup",
+    ),
+    "ours with an empty index": (
+        empty_the_index,
+        r"index.db is missing or empty.*`registry reindex`",
+    ),
+    "a copy that was interrupted": (
+        lambda root: write(f"{root}/origin", "restore of /backup\n"),
+        r"is an unfinished copy \(restore of /backup\): repeat the command",
     ),
     "distribution's data": (
         lambda root: os.makedirs(f"{root}/docker/registry/v2"),

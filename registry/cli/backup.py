@@ -1,0 +1,58 @@
+"""`registry backup` and `registry restore`: a root copied into a folder, and a root made from one."""
+
+import os
+
+from registry.cli.content import opened
+from registry.cli.text import Counter, size
+from registry.config import Settings
+from storage.backup import backup as back_up
+from storage.backup import restore as bring_back
+from storage.files import Files
+from storage.filling import Report
+from storage.layout import Layout
+
+_NAMED = 10  # digests that are printed; --json has all
+
+
+def backup(settings: Settings, folder: str, *, copy: bool, verify: bool, counter: Counter) -> Report:
+    """Bring `folder` up to date with the root of these settings. Raises StoreUnusable, StoreBusy."""
+    target = Layout(os.path.abspath(folder))
+    with opened(settings) as store:
+        return back_up(
+            store.layout,
+            target,
+            Files(target.degraded),
+            copy=copy,
+            verify=verify,
+            begin=counter.expect,
+            progress=counter.add,
+        )
+
+
+def restore(settings: Settings, folder: str, *, counter: Counter) -> Report:
+    """Make the root of these settings from `folder`. Raises StoreUnusable, StoreBusy."""
+    target = Layout(os.path.abspath(settings.root))
+    source = Layout(os.path.abspath(folder))
+    return bring_back(source, target, Files(target.degraded), begin=counter.expect, progress=counter.add)
+
+
+def summary(report: Report, verb: str, folder: str) -> str:
+    """The report for people."""
+    lines = [f"{verb} {folder}: {report.blobs} blobs, {size(report.bytes)}"]
+    ways = {
+        "there before": report.kept,
+        "linked": report.linked,
+        "copied": report.copied,
+        "removed": report.removed,
+    }
+    lines += (
+        [", ".join(f"{count} {how}" for how, count in ways.items() if count)] if any(ways.values()) else []
+    )
+    lines += _named(report.saved, "the root has lost, and this folder still has it")
+    lines += _named(report.lost, "a repository lists it, and its bytes are not here or bad: push it again")
+    return "\n".join(lines)
+
+
+def _named(digests: list[str], what: str) -> list[str]:
+    more = [f"and {len(digests) - _NAMED} more, which --json names"] if len(digests) > _NAMED else []
+    return [f"{digest}: {what}" for digest in digests[:_NAMED]] + more

@@ -1,0 +1,70 @@
+"""`registry reindex`: the index made anew from the blobs, and what they do not tell."""
+
+import os
+from collections.abc import Collection
+
+from registry.cli.text import size
+from registry.config import Settings
+from registry.names import RepositoryName
+from registry.reindex import READER
+from storage.errors import StoreUnusable
+from storage.files import Files
+from storage.layout import Layout
+from storage.recovery import Report
+from storage.reindex import reindex as rebuild
+from storage.transfer import Progress
+
+_NAMED = 10  # digests of a kind that are printed; --json has all
+
+UNKNOWN = (
+    "the names of repositories",
+    "tags, but for those that a manifest claims in its annotations",
+    "upload sessions",
+    "what had been deleted: it is back if its bytes were still here",
+)
+"""What no blob tells."""
+
+
+def reindex(settings: Settings, into: str, *, dry_run: bool, progress: Progress = lambda _: None) -> Report:
+    """Raises StoreUnusable, StoreBusy, NameInvalid."""
+    layout = Layout(os.path.abspath(settings.root))
+    if not os.path.exists(layout.format):
+        raise StoreUnusable(
+            f"there is no registry in {settings.root}: name its folder with --root DIR or REGISTRY_ROOT"
+        )
+    name = RepositoryName(into)
+    return rebuild(
+        layout,
+        Files(layout.degraded),
+        READER,
+        into=name,
+        dry_run=dry_run,
+        allow_network=settings.allow_network_fs,
+        progress=progress,
+    )
+
+
+def summary(report: Report, into: str, *, dry_run: bool) -> str:
+    """The report for people."""
+    lines = [
+        f"{report.blobs} blobs, {size(report.bytes)}; {report.manifests} of them are manifests",
+        f"{report.recovered} manifests that no repository listed are in {into} now, by digest",
+    ]
+    if report.replaced:
+        lines.insert(0, f"the index is made anew: {report.replaced}")
+    if report.aside:
+        lines.append(f"the old index is {report.aside}")
+    lines += _named([f"{into}:{tag} is {digest}" for tag, digest in report.tags.items()])
+    lines += _named([f"{digest}: lacks {', '.join(lacks)}" for digest, lacks in report.incomplete.items()])
+    lines += _named([f"{digest}: its references are written anew" for digest in report.rewritten])
+    lines += _named([f"{digest}: its bytes are bad" for digest in report.bad])
+    lines.append(
+        f"{report.nothing} blobs, {size(report.nothing_bytes)}, belong to nothing: a collection removes them"
+    )
+    lines.append(f"not known: {'; '.join(UNKNOWN)}")
+    return "\n".join([*lines, *(["nothing was changed: this was a dry run"] if dry_run else [])])
+
+
+def _named(lines: Collection[str]) -> list[str]:
+    more = [f"and {len(lines) - _NAMED} more, which --json names"] if len(lines) > _NAMED else []
+    return [*list(lines)[:_NAMED], *more]

@@ -1,0 +1,221 @@
+"""A root copied into another folder, beside its server, and back.
+
+Blobs come first, the index last, by one rename: a copy that is ended anywhere leaves the folder's former
+state, or the new one, and the next one goes on where it was. While blobs are taken the collector waits, so
+that all that the snapshot lists stays where it is.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+
+from storage.database import Connection, connect
+from storage.errors import StorageError, StoreBusy, StoreUnusable
+from storage.files import Files
+from storage.filling import Report, fill
+from storage.layout import FORMAT, Layout
+from storage.locks import held, opened_elsewhere
+from storage.rows import PRESENT
+from storage.snapshot import alone, install, remove, snapshot
+from storage.store import (
+    absent,
+    complete_folders,
+    format_of,
+    fsync_name,
+    make_folders,
+    origin_of,
+    write_format,
+)
+from storage.transfer import Progress, Transfer
+
+_PATIENCE = 600.0  # seconds that a collection may take to end
+_EPOCH = 1577836800  # 2020: `application_id` has 31 bits
+_HARMLESS = {"lost+found", "gc.lock", "write.lock", "origin.new"}  # what an attempt leaves that did not begin
+
+_COLLECTING = "a collection is going on there, or a backup: try again when it has ended"
+_SERVED = "a server, or another command, has the folder open: stop it first"
+_NEWEST = (
+    "SELECT max((SELECT coalesce(max(created), 0) FROM blobs),"
+    " (SELECT coalesce(max(pushed), 0) FROM manifests), (SELECT coalesce(max(moved), 0) FROM tags))"
+)
+
+
+def backup(
+    source: Layout,
+    target: Layout,
+    files: Files,
+    *,
+    copy: bool = False,
+    verify: bool = False,
+    begin: Progress = lambda _: None,
+    progress: Progress = lambda _: None,
+) -> Report:
+    """Bring the folder up to date with the root; `begin` is told how many bytes that is in all.
+
+    Raises StoreUnusable for a folder that is no backup of this root, StoreBusy if it is served.
+    """
+    transfer = Transfer(source, target, files, progress)
+    with _filling(target, files, f"backup of {source.root}", source):
+        with _unserved(target):
+            _require_unchanged(target, files)
+            _clear(target, files)
+        with held(source.gc_lock, _COLLECTING, shared=True, wait=_PATIENCE):
+            snapshot(source.index, target.new_index, files)
+            with alone(target.new_index, files) as connection:
+                way = transfer.copy if copy else transfer.link
+                report = fill(connection, transfer, way, verify=verify, begin=begin)
+                _drop_sessions(connection)
+                _mark(connection, max(int(time.time()), connection.execute(_NEWEST).fetchone()[0]))
+        transfer.settle()
+        with _unserved(target):
+            _require_unchanged(target, files)
+            _install(target, files)
+            report.removed = _prune(target, transfer)
+    report.linked, report.copied = transfer.linked, transfer.copied
+    return report
+
+
+def restore(
+    source: Layout,
+    target: Layout,
+    files: Files,
+    *,
+    begin: Progress = lambda _: None,
+    progress: Progress = lambda _: None,
+) -> Report:
+    """Make a root of its own of a backup, or of any root; every byte is verified on the way.
+
+    Raises StoreUnusable unless the target is absent, empty, or what an interrupted restore has left.
+    """
+    if format_of(source) is None:
+        raise StoreUnusable(f"{source.root} is no backup, or an unfinished one: it has no file named format")
+    transfer = Transfer(source, target, files, progress)
+    with _filling(target, files, f"restore of {source.root}", source):
+        if format_of(target) is not None:
+            raise StoreUnusable(
+                f"{target.root} is a registry already: move it aside, or choose another --root"
+            )
+        _clear(target, files)
+        with held(source.gc_lock, _COLLECTING, shared=True, wait=_PATIENCE):
+            snapshot(source.index, target.new_index, files)
+            with alone(target.new_index, files) as connection:
+                report = fill(connection, transfer, transfer.copy, verify=False, begin=begin)
+                _drop_sessions(connection)
+                _mark(connection, 0)
+        transfer.settle()
+        with _unserved(target):
+            _install(target, files)
+        files.unlink(target.origin)
+        files.fsync_folder(target.root)
+    report.copied = transfer.copied
+    return report
+
+
+# -- the folder ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _filling(target: Layout, files: Files, origin: str, source: Layout) -> Iterator[None]:
+    """The folder, made if it is absent, and nobody else's meanwhile."""
+    _require_apart(source.root, target.root)
+    _require_own(target, origin)
+    made = absent(target.root)
+    files.require_sound()
+    files.mkdir(target.root)
+    with held(target.gc_lock, _COLLECTING):
+        _require_own(target, origin)  # another may have been faster
+        files.unlink(target.origin + ".new")
+        if not origin_of(target):
+            files.protect(target.root)
+            files.write_file(
+                target.origin + ".new", target.origin, f"{origin}\n".encode(errors="surrogateescape")
+            )
+        (complete_folders if format_of(target) else make_folders)(target, files)
+        for folder in made:
+            fsync_name(files, folder)
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError, StorageError):
+                remove(target.new_index, files)
+            raise
+
+
+@contextmanager
+def _unserved(target: Layout) -> Iterator[None]:
+    """No server has the folder open, and none that starts gets any further. Raises StoreBusy."""
+    with held(target.write_lock, _SERVED, wait=_PATIENCE) as lock:
+        if opened_elsewhere(lock):
+            raise StoreBusy(f"{target.root}: {_SERVED}")
+        yield
+
+
+def _require_apart(source: str, target: str) -> None:
+    one, other = os.path.realpath(source), os.path.realpath(target)
+    if os.path.commonpath([one, other]) in (one, other):
+        raise StoreUnusable(
+            f"{target} and {source} are one folder, or one is inside the other: choose another"
+        )
+
+
+def _require_own(target: Layout, origin: str) -> None:
+    """Raises StoreUnusable for anything but a new folder, or one of the same origin."""
+    if not os.path.exists(target.root):
+        return
+    found, known = origin_of(target), format_of(target)
+    if known not in (None, FORMAT):
+        raise StoreUnusable(f"{target.format} says {known.strip()!r}: use the program that wrote it")
+    if found == origin:
+        return
+    if found:
+        raise StoreUnusable(f"{target.root} is the {found}, not the {origin}: choose another folder")
+    if strangers := sorted(set(os.listdir(target.root)) - _HARMLESS):
+        what = "a registry of its own" if known else f"not empty ({', '.join(strangers[:3])})"
+        raise StoreUnusable(f"{target.root} is {what}: choose an empty folder, or move what is there aside")
+
+
+def _require_unchanged(target: Layout, files: Files) -> None:
+    """The backup holds what its last one brought, and no more. Raises StoreBusy if anyone has it open."""
+    if not os.path.exists(target.index):
+        return
+    with alone(target.index, files) as connection:
+        (marked,) = connection.execute("PRAGMA application_id").fetchone()
+        (newest,) = connection.execute(_NEWEST).fetchone()
+    if newest > marked + _EPOCH:
+        raise StoreUnusable(
+            f"{target.root} has taken pushes since its last backup, which would go: choose another folder"
+        )
+
+
+def _install(target: Layout, files: Files) -> None:
+    install(target.new_index, target.index, files)
+    write_format(target, files)
+
+
+def _clear(target: Layout, files: Files) -> None:
+    """Take away what one that was killed has left, and the sessions of whoever served the folder."""
+    remove(target.new_index, files)
+    for name in os.listdir(target.uploads):
+        files.unlink(os.path.join(target.uploads, name))
+
+
+# -- the index -----------------------------------------------------------------------------------------
+
+
+def _drop_sessions(connection: Connection) -> None:
+    """Their bytes are not copied: a client that comes back begins anew."""
+    connection.execute("DELETE FROM uploads")
+    # Of what has been called "here" since, the marks were taken off in the root alone: let all begin anew.
+    connection.execute("UPDATE clock SET marked_in = ''")
+
+
+def _mark(connection: Connection, newest: int) -> None:
+    """Note in the index up to when its backup knows of changes; 0 in one that is no backup."""
+    connection.execute(f"PRAGMA application_id = {max(newest - _EPOCH, 0)}")
+
+
+def _prune(target: Layout, transfer: Transfer) -> int:
+    sql = f"SELECT 1 FROM blobs WHERE digest = ? AND state = {PRESENT}"
+    with closing(connect(target.index, "ro")) as connection:
+        return transfer.prune(lambda digest: bool(connection.execute(sql, (digest.binary,)).fetchone()))

@@ -1,0 +1,127 @@
+"""Locks between processes: who waits, who is refused, and who has a file open."""
+
+import fcntl
+import mmap
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from storage.errors import StoreBusy
+from storage.locks import held, opened_elsewhere
+from storage.store import open_store
+
+OPENER = "import sys; file = open(sys.argv[1]); print(flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def path(folder: str) -> str:
+    return f"{folder}/lock"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "both"),
+    [(False, False, False), (True, False, False), (False, True, False), (True, True, True)],
+    ids=["exclusive twice", "shared, exclusive", "exclusive, shared", "shared twice"],
+)
+def test_who_may_hold_it_together(path: str, first: bool, second: bool, both: bool) -> None:
+    with held(path, "a collection is going on", shared=first):
+        if both:
+            with held(path, "", shared=second):
+                return
+        with pytest.raises(StoreBusy, match=f"^{path}: a collection is going on$"):
+            held(path, "a collection is going on", shared=second).__enter__()
+    with held(path, ""):
+        pass
+
+
+def _release_after(event: threading.Event, lock: int) -> None:
+    event.wait(10)
+    fcntl.flock(lock, fcntl.LOCK_UN)
+
+
+def test_a_waiter_gets_it_when_it_is_free(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = threading.Event()
+    monkeypatch.setattr(time, "sleep", lambda _: waiting.set())
+    with held(path, "") as first:
+        release = threading.Thread(target=_release_after, args=(waiting, first))
+        release.start()
+        with held(path, "", wait=20):
+            assert waiting.is_set()
+        release.join()
+
+
+def test_a_waiter_is_refused_in_the_end(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 0.0, 59.9, 60.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(times))
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with held(path, "") as lock:
+        assert lock > 0
+        times = iter([0.0, 0.0, 59.9, 60.0])
+        with pytest.raises(StoreBusy):
+            held(path, "", wait=60).__enter__()
+    assert next(times, None) is None
+
+
+def test_no_link_is_followed(path: str, folder: str) -> None:
+    os.symlink(f"{folder}/elsewhere", path)
+    with pytest.raises(OSError, match="symbolic"):
+        held(path, "").__enter__()
+
+
+@pytest.fixture
+def other(path: str) -> Iterator["subprocess.Popen[str]"]:
+    """A process that has the file open."""
+    open(path, "w").close()
+    with subprocess.Popen(
+        [sys.executable, "-c", OPENER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield process
+
+
+def test_another_process_that_has_it_open_is_seen(path: str, other: "subprocess.Popen[str]") -> None:
+    with held(path, "") as lock:
+        assert opened_elsewhere(lock)
+        other.communicate()
+        assert not opened_elsewhere(lock)
+
+
+def test_a_mapping_counts_as_open(path: str) -> None:
+    with open(path, "wb+") as file:
+        file.write(b"12345678")
+        file.flush()
+        mapped = mmap.mmap(file.fileno(), 8, mmap.MAP_SHARED, mmap.PROT_READ)
+    with held(path, "") as lock:
+        assert opened_elsewhere(lock)
+        mapped.close()
+        assert not opened_elsewhere(lock)
+
+
+def test_an_open_store_is_seen(root: str) -> None:
+    with closing(open_store(root, durable=False)) as store, held(store.layout.write_lock, "") as lock:
+        assert opened_elsewhere(lock)
+    with held(store.layout.write_lock, "") as lock:
+        assert not opened_elsewhere(lock)
+
+
+def test_without_leases_nothing_is_known(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with held(path, "") as lock, held(f"{path}2", ""), open(path):
+        monkeypatch.delattr(fcntl, "F_SETLEASE")
+        assert not opened_elsewhere(lock)
+
+
+def test_who_opens_it_in_the_middle_does_no_harm(path: str) -> None:
+    """The kernel tells the holder of a lease by a signal, which by default ends the process."""
+    code = "import sys\nfor _ in range(20_000): open(sys.argv[1]).close()"
+    with held(path, "") as lock, subprocess.Popen([sys.executable, "-c", code, path]) as process:
+        seen = set()
+        while process.poll() is None:
+            seen.add(opened_elsewhere(lock))
+    assert seen == {True, False}
