@@ -19,6 +19,7 @@ from registry.guards.immutable_tags import ImmutableTags
 from registry.policies.anonymous_pull import AnonymousPull
 from registry.policies.no_delete import NoDelete
 from registry.policies.read_only import ReadOnly
+from registry.pulls import Pulls
 from registry.registry import Registry
 from registry.scrub import scrub
 from storage.store import Store, open_store
@@ -28,6 +29,7 @@ logger = logging.getLogger("registry")
 # In the lifespan's state, for our server: whom to ask before it makes an ASGI call, and where it may send.
 PROMPT, THREADS = "prompt", "threads"
 
+_PULLS = 60.0  # seconds between two notes of what was pulled
 _SWEEPS = 4  # in one expiry: a session lives a quarter longer than it must
 _BALLAST = 5.0  # seconds between two looks at it: one stat of a file, one of the disk
 
@@ -60,7 +62,8 @@ def tasks(registry: Registry, store: Store, settings: Settings) -> list[Coroutin
     kept = [] if settings.ephemeral else [_keep_ballast(store)]
     collecting = [collect_in_turn(store, rules_of(grace=settings.gc_grace))] if settings.gc else []
     reading = [scrub(store, settings.scrub_rate)] if settings.scrub_rate else []
-    return [_expire_uploads(registry, settings.upload_expiry), *kept, *collecting, *reading]
+    always = [_expire_uploads(registry, settings.upload_expiry), _note_pulls(registry.pulls)]
+    return [*always, *kept, *collecting, *reading]
 
 
 def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Router:
@@ -125,3 +128,22 @@ async def _keep_ballast(store: Store) -> None:
         except Exception:
             logger.exception("the ballast could not be laid")
         await asyncio.sleep(_BALLAST)
+
+
+async def _note_pulls(pulls: Pulls) -> None:
+    try:
+        while True:
+            await pulls.wait(_PULLS)
+            if not await _flush(pulls):
+                await asyncio.sleep(_PULLS)
+    finally:
+        await _flush(pulls)
+
+
+async def _flush(pulls: Pulls) -> bool:
+    try:
+        await pulls.flush()
+    except Exception:
+        logger.exception("pulls could not be noted")
+        return False
+    return True

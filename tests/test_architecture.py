@@ -14,7 +14,7 @@ LAYERS = (
     ("storage",),
     ("registry.errors", "registry.strict_json", "registry.kinds", "registry"),
     ("registry.names", "registry.descriptors", "registry.manifests", "registry.conditions"),
-    ("registry.changes", "registry.access", "registry.recent"),
+    ("registry.changes", "registry.access", "registry.pulls", "registry.recent"),
     (
         *("registry.registry", "registry.uploads", "registry.repository", "registry.fsck"),
         *("registry.scrub", "registry.gc", "registry.policies", "registry.guards"),

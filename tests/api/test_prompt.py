@@ -14,6 +14,7 @@ from registry.api.gate import Gate
 from registry.api.prompt import Prompt
 from registry.errors import Denied
 from registry.names import Reference
+from registry.pulls import Pulls
 from registry.registry import Registry
 from registry.repository import Repository
 from storage.digest import Digest
@@ -233,7 +234,9 @@ async def test_bookkeeping_forgets_nothing(place: Place) -> None:
 async def test_memory_is_bounded(place: Place) -> None:
     """By all that is kept: targets and heads too, and those longest not asked for go first."""
     limit = 40 * 2**10
-    small = Prompt(place.store.names.generation, place.store.blobs.size, policies=[], sink=None, limit=limit)
+    names, size = place.store.names, place.store.blobs.size
+    pulls = Pulls(names.manifests.note_pulls)
+    small = Prompt(names.generation, size, policies=[], sink=None, pulls=pulls, limit=limit)
     place.gate.prompt = small
     targets = [f"/v2/?{number:0900}" for number in range(60)]
     for target in targets:
