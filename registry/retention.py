@@ -111,7 +111,7 @@ def plan_one(store: Store, rules: Sequence[Rule], guards: Guards, repository: Re
     return plan(repository, tags, find_rule(rules, repository), guards, store.database.clock.now())
 
 
-def subject(store: Store, rules: Sequence[Rule]) -> list[RepositoryName]:
+def affected(store: Store, rules: Sequence[Rule]) -> list[RepositoryName]:
     """The repositories that a rule may take tags of."""
     if not any(rule.removes for rule in rules):
         return []
@@ -123,7 +123,7 @@ def subject(store: Store, rules: Sequence[Rule]) -> list[RepositoryName]:
 async def retain(store: Store, rules: Sequence[Rule], guards: Guards) -> Applied:
     """Plan and apply, one repository after the other, beside a running server."""
     applied = Applied()
-    for repository in await asyncio.to_thread(subject, store, rules):
+    for repository in await asyncio.to_thread(affected, store, rules):
         try:
             found = await asyncio.to_thread(plan_one, store, rules, guards, repository)
         except RepositoryMissing:  # it went meanwhile
