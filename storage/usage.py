@@ -5,14 +5,14 @@ are then added up in memory.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from storage.contents import read_contents
 from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import RepositoryMissing
-from storage.liveness import Held, live
 from storage.rows import PRESENT, find_repository
 
 Untagged = Callable[[str], int | None]
@@ -21,8 +21,10 @@ Untagged = Callable[[str], int | None]
 
 @dataclass(frozen=True, slots=True)
 class RepositoryUsage:
-    """In bytes. `logical`: every image by itself, as if nothing was shared. `stored`: each content once, which is
-    `only_here` and `shared` with other repositories. `reclaimable`: of it, what no repository needs.
+    """In bytes. `logical`: every image by itself, as if nothing was shared.
+
+    `stored`: each content once, which is `only_here` and `shared` with other repositories. `reclaimable`: of
+    it, what no repository needs.
     """
 
     name: str
@@ -36,7 +38,7 @@ class RepositoryUsage:
 
 @dataclass(frozen=True, slots=True)
 class TotalUsage:
-    """Each content once, but for `logical`. `stored` is `only_here`, `shared` and `unheld`: of no repository."""
+    """Each content once, but for `logical`. `stored` is `only_here`, `shared`, and `unheld` by any."""
 
     tags: int
     logical: int
@@ -58,40 +60,6 @@ class TagUsage:
     shared: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """A repository: `sizes` of what is here, its manifests, tags, and what each manifest names."""
-
-    sizes: Mapping[int, int]
-    elsewhere: frozenset[int]
-    manifests: Sequence[Held]
-    tags: Sequence[tuple[str, int]]
-    edges: Mapping[int, Sequence[int]]
-    children: Mapping[int, Sequence[int]]
-
-    def reach(self, manifest: int) -> set[int]:
-        """What it holds that is here: all that it names, its children's too."""
-        seen, waiting = set[int](), [manifest]
-        while waiting:
-            blob = waiting.pop()
-            if blob not in seen:
-                seen.add(blob)
-                waiting += self.edges.get(blob, ())
-        return seen & self.sizes.keys()
-
-    def alive(self, since: int) -> set[int]:
-        return live(self.manifests, self.tags, self.children, since)
-
-    def images(self, manifests: Iterable[int]) -> set[int]:
-        """Those that have a tag, or that no other of these names."""
-        mine = set(manifests)
-        named = {child for parent in mine for child in self.children.get(parent, ()) if child != parent}
-        return {blob for _, blob in self.tags} | (mine - named)
-
-    def size(self, blobs: Iterable[int]) -> int:
-        return sum(self.sizes[blob] for blob in blobs)
-
-
 def measure(connection: Connection, untagged: Untagged, now: int) -> tuple[list[RepositoryUsage], TotalUsage]:
     """Every repository, in bytewise order, and the sum."""
     with _at_once(connection):
@@ -106,12 +74,12 @@ def _measure(
     )
     unneeded = set(sizes)
     for repository, name in _repositories(connection):
-        unneeded -= _needed(_read(connection, repository), _since(untagged(name), now))
+        unneeded -= read_contents(connection, repository).needed(_since(untagged(name), now))
     only, shared = 0, set[int]()
     unheld = set(sizes)
     found: list[RepositoryUsage] = []
     for repository, name in _repositories(connection):
-        content = _read(connection, repository)
+        content = read_contents(connection, repository)
         here = content.sizes.keys()
         images = content.images(manifest.blob for manifest in content.manifests)
         stored, elsewhere = content.size(here), content.size(content.elsewhere)
@@ -147,7 +115,7 @@ def measure_tags(connection: Connection, repository: str, untagged: Untagged, no
         found = find_repository(connection, repository)
         if found is None:
             raise RepositoryMissing(repository)
-        content = _read(connection, found)
+        content = read_contents(connection, found)
         rows = connection.execute(
             "SELECT blob, digest FROM manifests WHERE repository = ?", (found,)
         ).fetchall()
@@ -185,46 +153,3 @@ def _repositories(connection: Connection) -> list[tuple[int, str]]:
 
 def _since(kept: int | None, now: int) -> int:
     return 0 if kept is None else now - kept
-
-
-def _needed(content: _Content, since: int) -> set[int]:
-    """What garbage collection leaves, as far as this repository is concerned."""
-    alive = content.alive(since)
-    return alive.union(*(content.edges.get(manifest, ()) for manifest in alive))
-
-
-def _read(connection: Connection, repository: int) -> _Content:
-    values = {"repository": repository, "present": PRESENT}
-    blobs = connection.execute(
-        "SELECT id, size,"
-        " EXISTS (SELECT 1 FROM links WHERE blob = id AND repository <> :repository)"
-        " OR EXISTS (SELECT 1 FROM manifests WHERE blob = id AND repository <> :repository)"
-        " FROM blobs WHERE state = :present AND id IN"
-        " (SELECT blob FROM links WHERE repository = :repository"
-        " UNION SELECT blob FROM manifests WHERE repository = :repository)",
-        values,
-    ).fetchall()
-    manifests = connection.execute(
-        "SELECT blob, digest, subject, untagged IS NOT NULL,"
-        " max(pushed, coalesce(untagged, 0), coalesce(pulled, 0)) FROM manifests"
-        " WHERE repository = :repository",
-        values,
-    ).fetchall()
-    tags = connection.execute(
-        "SELECT name, manifest FROM tags WHERE repository = :repository ORDER BY name", values
-    ).fetchall()
-    edges: dict[int, list[int]] = {}
-    children: dict[int, list[int]] = {}
-    sql = "SELECT parent, child, kind = 3 FROM edges WHERE repository = :repository"
-    for parent, child, is_child in connection.execute(sql, values).fetchall():
-        edges.setdefault(parent, []).append(child)
-        if is_child:
-            children.setdefault(parent, []).append(child)
-    return _Content(
-        {blob: size for blob, size, _ in blobs},
-        frozenset(blob for blob, _, elsewhere in blobs if elsewhere),
-        [Held(*row) for row in manifests],
-        tags,
-        edges,
-        children,
-    )
