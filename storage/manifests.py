@@ -70,7 +70,7 @@ _PULLED = (
     " AND blob = (SELECT id FROM blobs WHERE digest = ?)"
     " AND (pulled IS NULL OR pulled < store_time() - 3600)"
 )
-_PULLS = 1000  # noted in one transaction: it holds every writer up
+_PULLS = 500  # noted in one transaction: it holds every writer up
 _MANY_EDGES = 500  # look-ups that the event loop can spare time for
 COLUMNS = (
     "manifests.digest, media_type, manifests.size, artifact_type, annotations, subject,"

@@ -91,12 +91,12 @@ def _measure(
                 stored,
                 stored - elsewhere,
                 elsewhere,
-                content.size(unneeded & here),
+                content.size(unneeded.intersection(here)),
             )
         )
         only += stored - elsewhere
         shared |= content.elsewhere
-        unheld -= here
+        unheld.difference_update(here)
     total = TotalUsage(
         sum(each.tags for each in found),
         sum(each.logical for each in found),
