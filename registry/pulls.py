@@ -22,7 +22,7 @@ class Pulls:
     def add(self, pull: Pull) -> None:
         if len(self._held) < self._most:
             self._held.add(pull)
-        else:
+        elif pull not in self._held:
             self._full.set()
 
     async def wait(self, seconds: float) -> None:

@@ -13,8 +13,9 @@ from registry.changes import Guards, TagMoved
 from registry.errors import RegistryError
 from registry.names import RepositoryName, Tag
 from registry.retention_rules import Rule, find_rule, matches
-from storage.digest import Digest, schema_subject
+from storage.digest import Digest
 from storage.errors import ManifestMissing, PreconditionFailed, RepositoryMissing
+from storage.liveness import named_by
 from storage.store import Store
 from storage.tagged import Tagged, repository_names, tagged
 
@@ -58,12 +59,12 @@ def plan(
     repository: RepositoryName, tags: Sequence[Tagged], rule: Rule | None, guards: Guards, now: int
 ) -> Plan:
     """Pure. What people tagged is counted; tags that refer to a digest stay as long as that."""
-    own = [tag for tag in tags if not schema_subject(tag.name)]
+    own = [tag for tag in tags if not named_by(tag.name)]
     newest = sorted(own, key=lambda tag: (tag.moved, tag.name), reverse=True)
     last = {tag.name for tag in newest[: (rule and rule.keep_last) or 0]}
 
     def keeps(tag: Tagged) -> Iterator[str]:
-        if schema_subject(tag.name):
+        if named_by(tag.name):
             yield "goes with the digest that it refers to"
         elif rule is None or not rule.removes:
             yield "no rule"

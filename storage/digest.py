@@ -34,7 +34,6 @@ ALGORITHMS = {
 _BY_TAG = {algorithm.tag: name for name, algorithm in ALGORITHMS.items()}
 _GRAMMAR = re.compile(r"([a-z0-9]+(?:[.+_-][a-z0-9]+)*):([a-zA-Z0-9=_-]+)", re.ASCII)
 _HEX = re.compile(r"[a-f0-9]+", re.ASCII)
-_SCHEMA_TAG = re.compile(rf"({'|'.join(ALGORITHMS)})-([0-9a-f]{{64,128}})(?:\..*)?", re.ASCII)
 _LONGEST = 255
 
 
@@ -102,14 +101,6 @@ def schema_tag(binary: bytes) -> str | None:
     """
     name = _BY_TAG.get(binary[0])
     return f"{name}-{binary[1:].hex()}" if name else None
-
-
-def schema_subject(tag: str) -> Digest | None:
-    """The digest that a tag refers to by that schema; None for one that people gave."""
-    found = _SCHEMA_TAG.fullmatch(tag)
-    if not found or len(found[2]) != ALGORITHMS[found[1]].hex_length:
-        return None
-    return Digest(found[1], found[2])
 
 
 def new_hasher(algorithm: str) -> Hasher:
