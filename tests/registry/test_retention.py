@@ -254,15 +254,12 @@ async def test_a_wall_clock_that_jumps_changes_no_verdict(store: Store, hands: H
     assert named(plan_one(store, AGES, (), NAME)) == ["a", "b", "c", "d"]
 
 
-@pytest.mark.parametrize(
-    ("off", "removed"), [(-TEN_YEARS, ["a", "b"]), (0, ["a", "b"]), (DAY, ["a", "b", "c"])]
-)
+@pytest.mark.parametrize(("off", "removed"), [(-TEN_YEARS, []), (0, ["a", "b"]), (DAY, ["a", "b", "c"])])
 async def test_a_boot_with_a_clock_that_goes_wrong_makes_nothing_older(
-    store: Store, hands: Hands, tmp_path: Path, off: int, removed: list[str]
+    store: Store, hands: Hands, off: int, removed: list[str]
 ) -> None:
-    store.database.close()
     hands.boot_again("another", off=off)
-    again = open_store(str(tmp_path / "root"), durable=False, machine=hands.machine)
+    again = open_store(store.layout.root, durable=False, machine=hands.machine)
     try:
         assert named(plan_one(again, AGES, (), NAME)) == removed
     finally:
