@@ -229,7 +229,7 @@ def retention() -> None:
 @retention.command("plan")
 @click.argument("repository", required=False, metavar="[REPO]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: times in seconds.")
-@settings_options("root", "retention")
+@settings_options("root", "immutable_tags", "retention")
 def retention_plan(repository: str | None, as_json: bool, config_file: str | None, **flags: object) -> None:
     """Say of each tag whether it would be removed or kept, and why. Changes nothing.
 
@@ -248,7 +248,7 @@ def retention_plan(repository: str | None, as_json: bool, config_file: str | Non
 @retention.command("apply")
 @click.option("--dry-run", is_flag=True, help="Only say what would go, as plan does.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@settings_options("root", "retention")
+@settings_options("root", "immutable_tags", "retention")
 def retention_apply(dry_run: bool, as_json: bool, config_file: str | None, **flags: object) -> None:
     """Remove the tags that no rule keeps, now.
 

@@ -121,24 +121,24 @@ def affected(store: Store, rules: Sequence[Rule]) -> list[RepositoryName]:
     return [RepositoryName(name) for name in names if (rule := find_rule(rules, name)) and rule.removes]
 
 
-async def retain(store: Store, rules: Sequence[Rule], guards: Guards) -> Applied:
-    """Plan and apply, one repository after the other, beside a running server."""
+async def retain(store: Store, rules: Sequence[Rule], guards: Guards, *, who: str = "retention") -> Applied:
+    """Plan and apply, one repository after the other, beside a running server; `who` is for the history."""
     applied = Applied()
     for repository in await asyncio.to_thread(affected, store, rules):
         try:
             found = await asyncio.to_thread(plan_one, store, rules, guards, repository)
         except RepositoryMissing:  # it went meanwhile
             continue
-        await apply(store, found, guards, applied)
+        await apply(store, found, guards, applied, who)
     return applied
 
 
-async def apply(store: Store, found: Plan, guards: Guards, applied: Applied) -> None:
+async def apply(store: Store, found: Plan, guards: Guards, applied: Applied, who: str) -> None:
     """Take the tags that a plan removes, as far as they are as it saw them."""
     tags = found.removed
     for start in range(0, len(tags), _TOGETHER):
         some = tags[start : start + _TOGETHER]
-        kept = await asyncio.gather(*(_remove(store, found.repository, tag, guards) for tag in some))
+        kept = await asyncio.gather(*(_remove(store, found.repository, tag, guards, who) for tag in some))
         for tag, why in zip(some, kept, strict=True):
             if why:
                 applied.stayed.append((found.repository, tag, why))
@@ -146,7 +146,7 @@ async def apply(store: Store, found: Plan, guards: Guards, applied: Applied) -> 
                 applied.removed.append((found.repository, tag))
 
 
-async def _remove(store: Store, repository: RepositoryName, tag: Tagged, guards: Guards) -> str:
+async def _remove(store: Store, repository: RepositoryName, tag: Tagged, guards: Guards, who: str) -> str:
     """Why it stays; empty if it went."""
 
     def check(_tag: str, old: Digest | None, _new: Digest | None) -> None:
@@ -155,8 +155,7 @@ async def _remove(store: Store, repository: RepositoryName, tag: Tagged, guards:
         _ask(guards, repository, tag)
 
     try:
-        # Its history is to say that retention took it (who).
-        await store.names.manifests.remove_tag(repository, tag.name, check=check, moved=tag.moved)
+        await store.names.manifests.remove_tag(repository, tag.name, check=check, who=who, moved=tag.moved)
     except (ManifestMissing, PreconditionFailed, RegistryError) as error:
         return str(error)
     return ""

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from registry.changes import Guards
 from registry.cli import text
-from registry.cli.content import opened
+from registry.cli.content import by, opened
 from registry.config import Settings
+from registry.guards.immutable_tags import ImmutableTags
 from registry.names import RepositoryName
 from registry.retention import Applied, Plan, Verdict, affected, plan_one, retain
 
@@ -21,11 +22,13 @@ def plan(settings: Settings, repository: RepositoryName | None) -> list[Plan]:
 
 def apply(settings: Settings) -> Applied:
     with opened(settings) as store:
-        return asyncio.run(retain(store, settings.retention, _guards(settings)))
+        who = by("retention apply")
+        return asyncio.run(retain(store, settings.retention, _guards(settings), who=who))
 
 
-def _guards(_: Settings) -> Guards:
-    return ()
+def _guards(settings: Settings) -> Guards:
+    # Not app.guards, which would bring the whole server along.
+    return [ImmutableTags(settings.immutable_tags)] if settings.immutable_tags else []
 
 
 def plans_as_object(plans: Sequence[Plan]) -> dict[str, object]:

@@ -166,6 +166,12 @@ async def test_what_lost_its_tag_stays_by_digest(store: Store) -> None:
     assert {digest for (digest,) in rows} == {Digest.of(raw).binary for raw in (b"a", b"b", b"c")}
 
 
+async def test_the_history_says_who_took_a_tag(store: Store) -> None:
+    await retain(store, LAST, ())
+    last, *_ = await store.names.listings.moves(NAME, "a", limit=9)
+    assert (last.old, last.new, last.who) == (Digest.of(b"a"), None, "retention")
+
+
 async def moves_the_tag(store: Store) -> None:
     await push_manifest(store, NAME, b"new", tags=["b"])
 
@@ -199,7 +205,7 @@ async def test_a_tag_that_changed_since_the_plan_stays_as_it_is(
     assert [each.name for each in found.removed] == list("abc")
     await meanwhile(store)
     applied = Applied()
-    await apply(store, found, (), applied)
+    await apply(store, found, (), applied, "me")
     assert [each.name for _, each in applied.removed] == ["a", "c"]
     assert [each.name for _, each, _ in applied.stayed] == ["b"]
     assert await tags(store) == left
@@ -210,7 +216,7 @@ async def test_a_guard_is_asked_in_the_transaction_too(store: Store) -> None:
     found = plan_one(store, LAST, [guard], NAME)
     guard.tags = ["b"]
     applied = Applied()
-    await apply(store, found, [guard], applied)
+    await apply(store, found, [guard], applied, "me")
     assert await tags(store) == "bd"
     ((_, stayed, why),) = applied.stayed
     assert (stayed.name, why) == ("b", "tag b is kept as it is")

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from registry.__main__ import cli
+from registry.cli.content import by
 from storage.digest import Digest
 from storage.store import open_store
 from tests.storage.hands import Hands
@@ -93,6 +94,19 @@ def test_apply(root: str) -> None:
         f"removed ci/app:old ({digest})\n1 tags removed\n",
     )
     assert (tags(root), tags(root, "app")) == (["new", "v1"], ["old"])
+
+
+def test_immutable_tags_stay(root: str) -> None:
+    assert "immutable" in run(root, "plan", "--immutable-tags", "ci/*:old").stdout
+    assert run(root, "apply", "--immutable-tags", "ci/*:old").stdout == "0 tags removed\n"
+    assert tags(root) == ["new", "old", "v1"]
+
+
+def test_the_history_names_the_command(root: str) -> None:
+    run(root, "apply")
+    with closing(open_store(root, durable=False)) as store:
+        last, *_ = asyncio.run(store.names.listings.moves("ci/app", "old", limit=9))
+    assert last.who == by("retention apply")
 
 
 def test_apply_for_programs(root: str) -> None:
