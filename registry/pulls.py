@@ -8,7 +8,7 @@ from storage.digest import Digest
 
 Pull = tuple[RepositoryName, Digest]
 
-_MOST = 100_000  # about 25 MB
+_MOST = 100_000  # about 40 MB
 
 
 class Pulls:
