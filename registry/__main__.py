@@ -1,4 +1,4 @@
-"""The command line: `registry serve`, `ls`, `rm`, `tag`, `fsck`, `config`, `health`.
+"""The command line: `registry serve`, `ls`, `du`, `rm`, `tag`, `retention`, `fsck`, `config`, `health`.
 
 Exit codes: 0 fine, 1 not found, not sound or not ready, 2 a mistake in the call or the settings, 128 and
 more: a signal.
