@@ -179,6 +179,113 @@ def ls(repository: str | None, as_json: bool, config_file: str | None, **flags: 
 
 
 @cli.command()
+@click.argument("repository", required=False, metavar="[REPO]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: sizes in bytes.")
+@settings_options("root", "untagged", "retention")
+def du(repository: str | None, as_json: bool, config_file: str | None, **flags: object) -> None:
+    """Show the space that repositories take, or the tags of REPO. Works beside a running server.
+
+    \b
+    LOGICAL      every image by itself, as if nothing was shared
+    STORED       each content once: ONLY HERE and SHARED with other repositories
+    RECLAIMABLE  of it, what nothing needs: garbage collection deletes it within twice the grace
+    ONLY         freed if this tag and its manifest go; the rest is SHARED with other tags or repositories
+
+    \b
+    Examples:
+      registry du
+      registry du team/app
+      registry du --root /srv/images --json
+    """
+    settings = _load(flags, config_file).settings
+    from registry.cli import usage
+    from registry.names import RepositoryName
+
+    with _explained():
+        if repository is None:
+            found = usage.repositories(settings)
+            click.echo(json.dumps(usage.as_object(*found), indent=2) if as_json else usage.table(*found))
+            return
+        tags = usage.tags(settings, RepositoryName(repository))
+    if as_json:
+        click.echo(json.dumps({"name": repository, "tags": usage.tags_as_objects(tags)}, indent=2))
+    else:
+        click.echo(usage.tag_table(tags))
+
+
+@cli.group()
+def retention() -> None:
+    """See which tags the rules of [[retention]] would remove, and remove them. Works beside a running server.
+
+    The server does the same by itself before each garbage collection. Give the same --config as to it.
+
+    \b
+    Examples:
+      registry retention plan --config registry.toml
+      registry retention apply --config registry.toml --dry-run
+    """
+
+
+@retention.command("plan")
+@click.argument("repository", required=False, metavar="[REPO]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: times in seconds.")
+@settings_options("root", "immutable_tags", "retention")
+def retention_plan(repository: str | None, as_json: bool, config_file: str | None, **flags: object) -> None:
+    """Say of each tag whether it would be removed or kept, and why. Changes nothing.
+
+    Without REPO, of all repositories that a rule may take tags of.
+
+    \b
+    Examples:
+      registry retention plan --config registry.toml
+      registry retention plan ci/app --config registry.toml --json
+      registry retention plan ci/app --retention '[{repositories = ["ci/*"], keep_last = 10}]'
+    """
+    settings = _load(flags, config_file).settings
+    _show_plan(settings, repository, as_json)
+
+
+@retention.command("apply")
+@click.option("--dry-run", is_flag=True, help="Only say what would go, as plan does.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@settings_options("root", "immutable_tags", "retention")
+def retention_apply(dry_run: bool, as_json: bool, config_file: str | None, **flags: object) -> None:
+    """Remove the tags that no rule keeps, now.
+
+    What they name can still be pulled by digest, as long as `untagged` says.
+
+    \b
+    Examples:
+      registry retention apply --config registry.toml --dry-run
+      registry retention apply --config registry.toml
+    """
+    settings = _load(flags, config_file).settings
+    if dry_run:
+        _show_plan(settings, None, as_json)
+        return
+    from registry.cli import retention
+
+    with _explained():
+        applied = retention.apply(settings)
+    if as_json:
+        click.echo(json.dumps(retention.applied_as_object(applied), indent=2))
+    else:
+        click.echo(retention.applied_text(applied))
+
+
+def _show_plan(settings: Settings, repository: str | None, as_json: bool) -> None:
+    from registry.cli import retention
+    from registry.names import RepositoryName
+
+    with _explained():
+        plans = retention.plan(settings, RepositoryName(repository) if repository else None)
+    if as_json:
+        click.echo(json.dumps(retention.plans_as_object(plans), indent=2))
+    else:
+        click.echo(retention.plans_text(plans))
+
+
+@cli.command()
 @click.argument("target", metavar="REPO[:TAG|@DIGEST]")
 @click.option("--yes", is_flag=True, help="Remove a whole repository without asking.")
 @settings_options("root", "sparse")
@@ -338,9 +445,11 @@ def collect_garbage(
     settings = _load({**flags, "gc_grace": grace}, config_file).settings
     from registry.cli import gc, text
     from registry.gc import rules_of
+    from registry.retention_rules import untagged_of
     from storage.garbage import Item
 
-    rules = replace(rules_of(grace=settings.gc_grace), at_once=now)
+    untagged = untagged_of(settings.retention, settings.untagged)
+    rules = replace(rules_of(grace=settings.gc_grace, untagged=untagged), at_once=now)
 
     def tell(item: Item) -> None:
         items.append(item)

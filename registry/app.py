@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 
 from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,7 +20,10 @@ from registry.guards.immutable_tags import ImmutableTags
 from registry.policies.anonymous_pull import AnonymousPull
 from registry.policies.no_delete import NoDelete
 from registry.policies.read_only import ReadOnly
+from registry.pulls import Pulls
 from registry.registry import Registry
+from registry.retention import retain
+from registry.retention_rules import untagged_of
 from registry.scrub import scrub
 from storage.store import Store, open_store
 
@@ -28,6 +32,7 @@ logger = logging.getLogger("registry")
 # In the lifespan's state, for our server: whom to ask before it makes an ASGI call, and where it may send.
 PROMPT, THREADS = "prompt", "threads"
 
+_PULLS = 60.0  # seconds between two notes of what was pulled
 _SWEEPS = 4  # in one expiry: a session lives a quarter longer than it must
 _BALLAST = 5.0  # seconds between two looks at it: one stat of a file, one of the disk
 
@@ -58,9 +63,12 @@ def tasks(registry: Registry, store: Store, settings: Settings) -> list[Coroutin
     if settings.read_only:
         return []
     kept = [] if settings.ephemeral else [_keep_ballast(store)]
-    collecting = [collect_in_turn(store, rules_of(grace=settings.gc_grace))] if settings.gc else []
+    rules = rules_of(grace=settings.gc_grace, untagged=untagged_of(settings.retention, settings.untagged))
+    retention = partial(retain, store, settings.retention, guards(settings))
+    collecting = [collect_in_turn(store, rules, retention)] if settings.gc else []
     reading = [scrub(store, settings.scrub_rate)] if settings.scrub_rate else []
-    return [_expire_uploads(registry, settings.upload_expiry), *kept, *collecting, *reading]
+    always = [_expire_uploads(registry, settings.upload_expiry), _note_pulls(registry.pulls)]
+    return [*always, *kept, *collecting, *reading]
 
 
 def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Router:
@@ -125,3 +133,22 @@ async def _keep_ballast(store: Store) -> None:
         except Exception:
             logger.exception("the ballast could not be laid")
         await asyncio.sleep(_BALLAST)
+
+
+async def _note_pulls(pulls: Pulls) -> None:
+    try:
+        while True:
+            await pulls.wait(_PULLS)
+            if not await _flush(pulls):
+                await asyncio.sleep(_PULLS)
+    finally:
+        await _flush(pulls)
+
+
+async def _flush(pulls: Pulls) -> bool:
+    try:
+        await pulls.flush()
+    except Exception:
+        logger.exception("pulls could not be noted")
+        return False
+    return True

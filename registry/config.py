@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from registry import dropin
-from registry.kinds import FILE, HOST, PATH, PATTERNS, SWITCH, Kind, one_of, seconds, whole
+from registry.kinds import FILE, HOST, PATH, PATTERNS, SPAN, SWITCH, Kind, Misfit, one_of, seconds, whole
+from registry.retention_rules import RETENTION, Rule
 
 _PREFIX = "REGISTRY_"
 
@@ -126,6 +127,16 @@ class Settings:
             SWITCH, "Start on NFS, SMB, 9p or sshfs, where durability and locks are not assured."
         ),
     )
+    untagged: int | str = field(
+        default=30 * 86_400,
+        metadata=_about(
+            SPAN, "How long what lost its last tag can still be pulled by digest; never: until it is deleted."
+        ),
+    )
+    retention: tuple[Rule, ...] = field(
+        default=(),
+        metadata=_about(RETENTION, "Which tags stay, by repository: tables as docs/retention.md has them."),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +213,10 @@ def _checked(name: str, value: object, source: str) -> object:
     kind = SCHEMA[name].kind
     try:
         return kind.check(value)
+    except Misfit as error:
+        raise ConfigError(
+            f"{name}, {error.where} = {error.value!r} ({source}): expected {error.expected}"
+        ) from None
     except ValueError:
         raise ConfigError(f"{name} = {value!r} ({source}): expected {kind.expected}") from None
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
+from registry.retention import Applied
 from storage.collect import collect, collected
 from storage.errors import StorageError, StoreBusy
 from storage.garbage import DAY, Report, Rules
@@ -17,12 +19,15 @@ _SOON = 10.0  # seconds after a start
 _REST = 0.5  # times the work just done: a third of the time all is left to the clients
 
 
-def rules_of(*, grace: int) -> Rules:
-    return Rules(grace=grace, patience=_PATIENCE * grace)
+def rules_of(*, grace: int, untagged: Callable[[str], int | None]) -> Rules:
+    return Rules(grace=grace, patience=_PATIENCE * grace, untagged=untagged)
 
 
-async def collect_in_turn(store: Store, rules: Rules) -> None:
-    """Collect for ever: a pass whenever the last one, whoever made it, is a quarter of the grace ago."""
+async def collect_in_turn(store: Store, rules: Rules, retention: Callable[[], Awaitable[Applied]]) -> None:
+    """Collect for ever: a pass whenever the last one, whoever made it, is a quarter of the grace ago.
+
+    `retention` takes tags away before each.
+    """
     interval = rules.grace / _PASSES
     await asyncio.sleep(min(_SOON, interval))
     while True:
@@ -31,6 +36,8 @@ async def collect_in_turn(store: Store, rules: Rules) -> None:
             if last is None or now - last >= interval:
                 # Strays come from crashes alone: to look through all folders once a day will do.
                 walk = last is None or now // DAY > last // DAY
+                if removed := (await retention()).removed:
+                    logger.info("retention: %d tags went", len(removed))
                 _say(await collect(store, rules, walk=walk, pause=_REST))
         except StoreBusy:
             pass  # another worker, or a command, is at it

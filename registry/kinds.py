@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 _WORDS = {
     "true": True,
@@ -15,9 +16,18 @@ _WORDS = {
     "no": False,
     "off": False,
 }
-_UNITS = {"h": 3600, "m": 60, "s": 1}
+NEVER: Final = "never"
+_UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 _PATTERN = re.compile(r"[a-z0-9._/*-]+:[A-Za-z0-9_.*-]+", re.ASCII)
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
+_DURATION = re.compile("".join(rf"(?:(\d{{1,9}}){unit})?" for unit in _UNITS), re.ASCII)
+
+
+class Misfit(ValueError):
+    """A mistake inside a value: where, what is there, what was expected."""
+
+    def __init__(self, where: str, value: object, expected: str) -> None:
+        super().__init__(where)
+        self.where, self.value, self.expected = where, value, expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,7 @@ def _patterns(value: object) -> tuple[str, ...]:
 
 
 def seconds(low: int) -> Kind:
-    """Whole seconds, or hours, minutes and seconds as in 1h30m."""
+    """Whole seconds, or weeks, days, hours, minutes and seconds as in 1h30m."""
 
     def check(value: object) -> int:
         if isinstance(value, str):
@@ -97,7 +107,13 @@ def seconds(low: int) -> Kind:
         return value
 
     least = f", {low} at least" if low else ""
-    return Kind(f"seconds, or a duration such as 90s, 30m or 1h30m{least}", "TIME", check)
+    return Kind(f"seconds, or a duration such as 90s, 1h30m or 14d{least}", "TIME", check)
+
+
+def _span(value: object) -> object:
+    if value is False or (isinstance(value, str) and value.strip().lower() in (NEVER, "false")):
+        return NEVER
+    return seconds(0).check(value)
 
 
 def whole(low: int, high: int) -> Kind:
@@ -129,4 +145,5 @@ PATTERNS = Kind(
     _patterns,
     lambda text: text.replace(",", " ").split(),
 )
+SPAN = Kind(f'{seconds(0).expected}; "{NEVER}" for no end', "TIME", _span)
 SWITCH = Kind("true or false", "", _boolean, _word)

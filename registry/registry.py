@@ -7,6 +7,7 @@ import time
 from registry.changes import Change, Guards, Listeners
 from registry.manifests import Manifest, read_manifest
 from registry.names import Reference
+from registry.pulls import Pulls
 from registry.recent import Recent
 from storage.contracts import Blobs, Names, Uploads
 from storage.digest import Digest
@@ -37,6 +38,7 @@ class Registry:
         self.names, self.blobs, self.uploads = names, blobs, uploads
         self.guards, self.listeners, self.sparse = guards, listeners, sparse
         self.recent = Recent()
+        self.pulls = Pulls(names.manifests.note_pulls)
         self._parses = asyncio.Semaphore(_PARSES)
 
     async def catalog(self, *, after: str, limit: int) -> list[str]:

@@ -84,7 +84,7 @@ class Repository:
     # -- manifests -----------------------------------------------------------------------------------
 
     async def manifest_row(self, reference: Reference) -> ManifestRow:
-        """What HEAD tells. Raises ManifestMissing."""
+        """What HEAD tells; counts as a pull. Raises ManifestMissing."""
         manifests = self._names.manifests
         found = (
             await manifests.find(self.name, reference)
@@ -96,6 +96,7 @@ class Repository:
             raise ManifestMissing(reference)
         if found.marked and not await self._keep(manifests.keep(self.name, found.digest)):
             raise ManifestMissing(reference)
+        self._registry.pulls.add((self.name, found.digest))
         return found
 
     async def manifest_bytes(self, row: ManifestRow) -> bytes:

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
 
 from storage.database import Connection, Database
 from storage.digest import Digest
-from storage.errors import ManifestMissing, ReferencesMissing
+from storage.errors import ManifestMissing, PreconditionFailed, ReferencesMissing
 from storage.history import note_move
 from storage.links import release
 from storage.marks import keep_manifest
@@ -63,6 +64,13 @@ _FORGET = (  # a digest that was only ever named, once nothing names it
     " AND NOT EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
     " AND NOT EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)"
 )
+_PULLED = (
+    "UPDATE manifests SET pulled = store_time()"
+    " WHERE repository = (SELECT id FROM repositories WHERE name = ?)"
+    " AND blob = (SELECT id FROM blobs WHERE digest = ?)"
+    " AND (pulled IS NULL OR pulled < store_time() - 3600)"
+)
+_PULLS = 500  # noted in one transaction: it holds every writer up
 _MANY_EDGES = 500  # look-ups that the event loop can spare time for
 COLUMNS = (
     "manifests.digest, media_type, manifests.size, artifact_type, annotations, subject,"
@@ -168,6 +176,15 @@ class Manifests:
 
         await self._database.write(change, durable=False)
 
+    async def note_pulls(self, pulls: Sequence[tuple[str, Digest]]) -> None:
+        """Note that manifests were pulled just now; to the hour, so that most notes change nothing."""
+
+        def change(connection: Connection, some: Sequence[tuple[str, Digest]]) -> None:
+            connection.executemany(_PULLED, [(name, digest.binary) for name, digest in some])
+
+        for start in range(0, len(pulls), _PULLS):
+            await self._database.write(partial(change, some=pulls[start : start + _PULLS]), durable=False)
+
     async def _one(self, what: object, sql: str, values: tuple[object, ...]) -> ManifestRow:
         rows = await self._database.read(lambda connection: connection.execute(sql, values).fetchall())
         if not rows:
@@ -246,14 +263,22 @@ class Manifests:
 
         return await self._database.write(change)
 
-    async def remove_tag(self, repository: str, tag: str, *, check: TagCheck, who: str = "") -> Digest:
-        """Delete a tag alone; return the digest that it named. Raises ManifestMissing."""
+    async def remove_tag(
+        self, repository: str, tag: str, *, check: TagCheck, who: str = "", moved: int | None = None
+    ) -> Digest:
+        """Delete a tag alone; return the digest that it named.
+
+        With `moved`, only if that is when it last moved. Raises ManifestMissing, PreconditionFailed, and what
+        `check` raises.
+        """
 
         def change(connection: Connection) -> Digest:
             found = find_repository(connection, repository)
             old = None if found is None else _tagged(connection, found, tag)
             if found is None or old is None:
                 raise ManifestMissing(tag)
+            if moved is not None:
+                _require_unmoved(connection, found, tag, moved)
             check(tag, old, None)
             _leave_tag(connection, found, tag)
             connection.execute("DELETE FROM tags WHERE repository = ? AND name = ?", (found, tag))
@@ -389,6 +414,13 @@ def _tagged(connection: Connection, repository: int, tag: str) -> Digest | None:
         (repository, tag),
     ).fetchone()
     return Digest.from_binary(row[0]) if row else None
+
+
+def _require_unmoved(connection: Connection, repository: int, tag: str, moved: int) -> None:
+    sql = "SELECT moved FROM tags WHERE repository = ? AND name = ?"
+    (last,) = connection.execute(sql, (repository, tag)).fetchone()
+    if last != moved:
+        raise PreconditionFailed(f"the last move of tag {tag}", wanted=f"only {moved}", found=last)
 
 
 def _leave_tag(connection: Connection, repository: int, tag: str) -> None:

@@ -12,12 +12,12 @@ MODULES = sorted([*ROOT.glob("storage/**/*.py"), *ROOT.glob("registry/**/*.py")]
 # From the inside out: a layer may import itself and those before it.
 LAYERS = (
     ("storage",),
-    ("registry.errors", "registry.strict_json", "registry.kinds", "registry"),
+    ("registry.errors", "registry.strict_json", "registry.kinds", "registry.retention_rules", "registry"),
     ("registry.names", "registry.descriptors", "registry.manifests", "registry.conditions"),
-    ("registry.changes", "registry.access", "registry.recent"),
+    ("registry.changes", "registry.access", "registry.pulls", "registry.recent"),
     (
         *("registry.registry", "registry.uploads", "registry.repository"),
-        *("registry.scrub", "registry.gc", "registry.policies", "registry.guards"),
+        *("registry.scrub", "registry.gc", "registry.retention", "registry.policies", "registry.guards"),
     ),
     ("registry.fsck", "registry.reindex"),
     ("registry.api",),

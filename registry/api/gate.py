@@ -43,7 +43,13 @@ class Gate:
         self._registry, self._log = registry, log
         self._authenticators, self._policies = authenticators, policies
         self._held = Held(_HELD)
-        self.prompt = Prompt(registry.names.generation, registry.blobs.size, policies=policies, sink=log.sink)
+        self.prompt = Prompt(
+            registry.names.generation,
+            registry.blobs.size,
+            policies=policies,
+            sink=log.sink,
+            pulls=registry.pulls,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = os.urandom(16).hex()

@@ -13,21 +13,22 @@ MOST_TAGS = 100  # of one PUT; the specification asks for ten at least, and lets
 
 async def read(call: Call) -> Response:
     """GET. What is stored is served, whatever `Accept` says: clients send half of what they understand."""
-    reference = _reference(call)
-    row = await call.repository.manifest_row(reference)
+    reference, repository = _reference(call), call.repository
+    row = await repository.manifest_row(reference)
     if call.condition().not_modified(row.digest):
         return Response(status_code=304, headers=_headers(reference, row))
-    raw = await call.repository.manifest_bytes(row)
-    return Lasting(raw, headers=_headers(reference, row), content=(row.digest, row.size))
+    raw = await repository.manifest_bytes(row)
+    pull = (repository.name, row.digest)
+    return Lasting(raw, headers=_headers(reference, row), content=(row.digest, row.size), pull=pull)
 
 
 async def head(call: Call) -> Response:
-    reference = _reference(call)
-    row = await call.repository.manifest_row(reference)
+    reference, repository = _reference(call), call.repository
+    row = await repository.manifest_row(reference)
     if call.condition().not_modified(row.digest):
         return Response(status_code=304, headers=_headers(reference, row))
     headers = _headers(reference, row) | {"Content-Length": str(row.size)}
-    return Lasting(headers=headers, content=(row.digest, row.size))
+    return Lasting(headers=headers, content=(row.digest, row.size), pull=(repository.name, row.digest))
 
 
 async def write(call: Call) -> Response:

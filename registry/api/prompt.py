@@ -18,6 +18,7 @@ from registry.api import access_log
 from registry.api.access_log import Sink
 from registry.api.wire import ALWAYS, Lasting
 from registry.errors import RegistryError
+from registry.pulls import Pull, Pulls
 from storage.contracts import Generation
 from storage.digest import Digest
 
@@ -39,6 +40,7 @@ class _Kept:
     head: bytes  # all fields but those that differ each time
     body: bytes
     content: tuple[Digest, int] | None
+    pull: Pull | None
 
     @property
     def size(self) -> int:
@@ -56,10 +58,11 @@ class Prompt:
         *,
         policies: Sequence[Policy],
         sink: Sink | None,
+        pulls: Pulls,
         limit: int = _LIMIT,
     ) -> None:
         self._generation, self._file_size = generation, file_size
-        self._policies, self._sink, self._limit = policies, sink, limit
+        self._policies, self._sink, self._pulls, self._limit = policies, sink, pulls, limit
         self._number: int | None = None
         self._kept: OrderedDict[tuple[bytes, bytes], _Kept] = OrderedDict()
         self._size = 0
@@ -80,6 +83,8 @@ class Prompt:
         if kept is None or not self._holds(kept) or not is_plain(headers):
             return None
         self._kept.move_to_end((method, target))
+        if kept.pull:
+            self._pulls.add(kept.pull)
         self._count += 1
         request_id = f"{self._ids}{self._count:016x}"
         if self._sink:
@@ -119,7 +124,9 @@ class Prompt:
         fields = [b"%b: %b\r\n" % field for field in (*response.raw_headers, *ALWAYS)]
         head = b"%bx-request-id: " % b"".join(fields)
         said = access_log.describe(scope["method"], target, 200, len(body))
-        kept = self._kept[method, target] = _Kept(operation, said, head, body, response.content)
+        kept = self._kept[method, target] = _Kept(
+            operation, said, head, body, response.content, response.pull
+        )
         self._size += kept.size
         while self._size > self._limit:
             _, dropped = self._kept.popitem(last=False)

@@ -19,6 +19,7 @@ from registry.conditions import Condition, parse_condition
 from registry.errors import ConditionInvalid, ManifestTooLarge
 from registry.manifests import MAX_MANIFEST
 from registry.names import Reference, RepositoryName
+from registry.pulls import Pull
 from registry.registry import Registry
 from registry.repository import Repository
 from registry.uploads import Chunk, Uploads
@@ -163,7 +164,10 @@ def repository_path(name: RepositoryName, *rest: str) -> str:
 
 
 class Lasting(Response):
-    """A 200 that stays right until the index changes, as long as the file of `content` has so many bytes."""
+    """A 200 that stays right until the index changes, as long as the file of `content` has so many bytes.
+
+    `pull` is what it counts as.
+    """
 
     def __init__(
         self,
@@ -171,9 +175,10 @@ class Lasting(Response):
         *,
         headers: Mapping[str, str],
         content: tuple[Digest, int] | None = None,
+        pull: Pull | None = None,
     ) -> None:
         super().__init__(body, headers=headers)
-        self.content = content
+        self.content, self.pull = content, pull
 
 
 def json_response(

@@ -1,8 +1,9 @@
 """Answers given again at once: only while they are right, and then the same as by the long way."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,7 @@ from registry.api.gate import Gate
 from registry.api.prompt import Prompt
 from registry.errors import Denied
 from registry.names import Reference
+from registry.pulls import Pull, Pulls
 from registry.registry import Registry
 from registry.repository import Repository
 from storage.digest import Digest
@@ -46,7 +48,9 @@ class Place:
     store: Store
     gate: Gate
     policy: Switch
-    lines: list[str] = field(default_factory=list)
+    lines: list[str]
+    pulls: Pulls
+    pulled: list[Pull] = field(default_factory=list)
 
     async def ask(self, target: str, method: str = "GET", *headers: tuple[bytes, bytes]) -> Answer:
         path, _, query = target.partition("?")
@@ -64,10 +68,16 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
     with opened(tmp_path) as store:
         policy = Switch()
         registry = Registry(store.names, store.blobs, store.uploads)
+        pulled: list[Pull] = []
+        registry.pulls = Pulls(partial(_extend, pulled))
         gate = Gate(registry, policies=[policy], log=AccessLog(sink=lines.append))
         async with connect_app(gate) as client:
             await fill(client)
-        yield Place(store, gate, policy, lines)
+        yield Place(store, gate, policy, lines, registry.pulls, pulled)
+
+
+async def _extend(pulled: list[Pull], pulls: Sequence[Pull]) -> None:
+    pulled.extend(pulls)
 
 
 def parsed(answer: bytes) -> tuple[dict[str, str], bytes]:
@@ -230,10 +240,23 @@ async def test_bookkeeping_forgets_nothing(place: Place) -> None:
     assert place.find(TAG) is not None
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("target", KEPT)
+async def test_a_kept_answer_of_a_manifest_is_a_pull(place: Place, target: str, method: str) -> None:
+    await place.ask(target, method)
+    await place.pulls.flush()
+    place.pulled.clear()
+    assert place.find(target, method) is not None
+    await place.pulls.flush()
+    assert place.pulled == ([(REPOSITORY, Digest.of(IMAGE))] if "/manifests/" in target else [])
+
+
 async def test_memory_is_bounded(place: Place) -> None:
     """By all that is kept: targets and heads too, and those longest not asked for go first."""
     limit = 40 * 2**10
-    small = Prompt(place.store.names.generation, place.store.blobs.size, policies=[], sink=None, limit=limit)
+    names, size = place.store.names, place.store.blobs.size
+    pulls = Pulls(names.manifests.note_pulls)
+    small = Prompt(names.generation, size, policies=[], sink=None, pulls=pulls, limit=limit)
     place.gate.prompt = small
     targets = [f"/v2/?{number:0900}" for number in range(60)]
     for target in targets:

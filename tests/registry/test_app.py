@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.types import Message
@@ -17,9 +18,13 @@ from registry.policies.anonymous_pull import AnonymousPull
 from registry.policies.no_delete import NoDelete
 from registry.policies.read_only import ReadOnly
 from storage.digest import Digest
-from storage.errors import StorageError
+from storage.errors import StorageError, StoreFull
 from storage.store import Store
+from tests.api.world import push_manifest
+from tests.builders import index
 from tests.inprocess import ask, connect_app
+
+IMAGE = index()
 
 
 def settings(store: Store, **changed: object) -> Settings:
@@ -206,3 +211,51 @@ async def test_a_store_that_dies_with_its_process_has_no_ballast(
     async with Lifespan(build(store, settings(store, ephemeral=True))):
         await asyncio.sleep(0.3)
         assert not os.path.exists(store.layout.ballast)
+
+
+async def pulled(store: Store) -> int:
+    sql = "SELECT count(*) FROM manifests WHERE pulled IS NOT NULL"
+    return await store.database.read(lambda connection: connection.execute(sql).fetchone()[0])
+
+
+async def test_pulls_are_noted_every_minute_and_at_the_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = build(store, settings(store))
+    async with connect_app(app) as client:
+        await push_manifest(client, "a", IMAGE, "t")
+        async with Lifespan(app):
+            await client.get("/v2/a/manifests/t")
+            assert await pulled(store) == 0
+        assert await pulled(store) == 1
+        await push_manifest(client, "b", IMAGE, "t")
+        monkeypatch.setattr("registry.app._PULLS", 0.01)
+        async with Lifespan(app):
+            await client.get("/v2/b/manifests/t")
+            while await pulled(store) < 2:
+                await asyncio.sleep(0.01)
+
+
+async def test_pulls_that_cannot_be_noted_fail_nobody(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write = store.database.write
+    failures = [StoreFull("the disk is full")]
+
+    async def failing(*arguments: Any, **how: Any) -> object:
+        if failures and not how.get("durable", True):
+            raise failures.pop()
+        return await write(*arguments, **how)
+
+    monkeypatch.setattr(store.database, "write", failing)
+    monkeypatch.setattr("registry.app._PULLS", 0.01)
+    app = build(store, settings(store, gc=False))
+    async with connect_app(app) as client:
+        await push_manifest(client, "a", IMAGE, "t")
+        with caplog.at_level(logging.WARNING, "registry"):
+            async with Lifespan(app):
+                assert (await client.get("/v2/a/manifests/t")).status_code == 200
+                while await pulled(store) < 1:
+                    await asyncio.sleep(0.01)
+    assert not failures
+    assert "pulls could not be noted" in caplog.text

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from registry.config import SCHEMA, ConfigError, Settings, default_root, is_loopback, load, load_from_process
+from registry.retention_rules import Rule
 
 HOME = {"HOME": "/home/ann"}
 
@@ -100,6 +101,8 @@ TEXTS = {
     "scrub_rate": ("10", 10),
     "drain": ("5", 5),
     "allow_network_fs": ("yes", True),
+    "untagged": ("2w1d", 15 * 86_400),
+    "retention": ('[{repositories = ["ci/*"], keep_last = 3}]', (Rule(("ci/*",), keep_last=3),)),
 }
 
 
@@ -119,9 +122,33 @@ def test_flags_are_read_like_variables(name: str) -> None:
     assert loaded.sources[name] == f"flag {SCHEMA[name].flag}"
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("90s", 90), ("1h30m", 5400), ("14d", 14 * 86_400), ("2w1d1s", 15 * 86_400 + 1)],
+)
+def test_durations(text: str, seconds: int) -> None:
+    assert load({"untagged": text}, HOME).settings.untagged == seconds
+
+
+@pytest.mark.parametrize("text", ["never", "Never", "false"])
+def test_never(text: str, tmp_path: Path) -> None:
+    assert load({"untagged": text}, HOME).settings.untagged == "never"
+    assert load({}, HOME, write(tmp_path, "untagged = false")).settings.untagged == "never"
+    assert load({}, HOME, write(tmp_path, "untagged = 0")).settings.untagged == 0
+
+
+@pytest.mark.parametrize("text", ["", "14", "[{", "[]\nport = 1", '[{repositories = ["ci/*"], keep = 1}]'])
+def test_text_that_is_no_retention(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^retention"):
+        load({"retention": text}, HOME)
+
+
 def test_a_bad_flag_is_named() -> None:
     with pytest.raises(ConfigError, match=r"'soon' \(flag --upload-expiry\): expected seconds"):
         load({"upload_expiry": "soon"}, HOME)
+
+
+CI = 'repositories = ["ci/*"]'
 
 
 @pytest.mark.parametrize(
@@ -153,6 +180,23 @@ def test_a_bad_flag_is_named() -> None:
         ('immutable_tags = ["a:b:c"]', ["patterns REPO:TAG"]),
         ("immutable_tags = [1]", ["patterns REPO:TAG"]),
         ("port 1", ["is not TOML", "line 1"]),
+        ("untagged = true", ["untagged = True", "30m", '"never"']),
+        ('untagged = "ever"', ["untagged = 'ever'"]),
+        ("retention = 5", ["retention = 5", "expected tables such as [[retention]]"]),
+        ("retention = [5]", ["retention, entry 1 = 5", "a table with keys out of repositories, keep_last"]),
+        (f"[[retention]]\n{CI}\n[[retention]]", ["retention, entry 2 = {}", "repositories among its keys"]),
+        (f"[[retention]]\n{CI}\nkeep_lst = 1", ["entry 1: keep_lst = 1", "did you mean keep_last?"]),
+        (f"[[retention]]\n{CI}\nzzz = 1", ["entry 1: zzz = 1", "only the keys repositories, keep_last"]),
+        (f"[[retention]]\n{CI}\nkeep_last = 0", ["keep_last = 0", "a whole number from 1"]),
+        (f"[[retention]]\n{CI}\nkeep_last = true", ["keep_last = True", "a whole number from 1"]),
+        (f"[[retention]]\n{CI}\nkeep_newer = '2y'", ["keep_newer = '2y'", "14d, 1 at least"]),
+        (f"[[retention]]\n{CI}\nkeep_pulled = 0", ["keep_pulled = 0", "14d, 1 at least"]),
+        (f"[[retention]]\n{CI}\nkeep_tags = []", ["keep_tags = []", "a list of patterns"]),
+        (f"[[retention]]\n{CI}\nkeep_tags = ['v?']", ["keep_tags = ['v?']", "* for anything"]),
+        (f"[[retention]]\n{CI}\nkeep_tags = [1]", ["keep_tags = [1]"]),
+        (f"[[retention]]\n{CI}\nuntagged = -1", ["untagged = -1", '"never"']),
+        ("[[retention]]\nrepositories = 'ci'", ["entry 1: repositories = 'ci'", '["ci/*"]']),
+        ("[[retention]]\nrepositories = ['CI']", ["entry 1: repositories = ['CI']"]),
     ],
 )
 def test_a_bad_file_stops_the_start(tmp_path: Path, text: str, says: list[str]) -> None:

@@ -299,3 +299,31 @@ async def test_a_manifest_whose_bytes_are_lost_can_be_deleted(store: Store) -> N
         await repository.manifest_row(ONE)
     await repository.delete_manifest(ONE)
     assert await store.names.listings.repositories(after="", limit=1) == []
+
+
+# -- pulls ------------------------------------------------------------------------------------------------
+
+
+async def pulled(store: Store) -> list[Digest]:
+    sql = "SELECT digest FROM manifests WHERE pulled IS NOT NULL"
+    rows = await store.database.read(lambda connection: connection.execute(sql).fetchall())
+    return [Digest.from_binary(digest) for (digest,) in rows]
+
+
+async def test_who_asks_for_a_manifest_pulls_it(store: Store) -> None:
+    registry, _ = listened(store)
+    repository = Repository(registry, NAME)
+    await repository.put_manifest(LATEST, FIRST, None)
+    await repository.put_manifest(OTHER, SECOND, None)
+    await repository.put_manifest(ONE, FIRST, None)
+    with pytest.raises(ManifestMissing):
+        await repository.manifest_row(Tag("absent"))
+    await repository.tags(after="", limit=9)
+    await registry.pulls.flush()
+    assert await pulled(store) == []
+    await repository.manifest_row(LATEST)
+    await registry.pulls.flush()
+    assert await pulled(store) == [ONE]
+    await repository.manifest_row(TWO)
+    await registry.pulls.flush()
+    assert sorted(await pulled(store)) == sorted([ONE, TWO])

@@ -19,6 +19,7 @@ from storage.errors import (
     DigestMismatch,
     InvalidDigest,
     ManifestMissing,
+    PreconditionFailed,
     ReferencesMissing,
     RepositoryMissing,
     StorageError,
@@ -937,6 +938,25 @@ async def test_the_history_of_a_tag_outlives_it(writer: Side, reader: Side) -> N
     ]
     assert {move.tag for move in await reader.names.listings.moves("a", limit=10)} == {"t", "u"}
     assert await reader.names.listings.moves("b", limit=10) == []
+
+
+async def test_a_tag_that_moved_since_is_not_removed(writer: Side, reader: Side) -> None:
+    await push_manifest(writer, "a", b"one", tags=["x"])
+    with pytest.raises(PreconditionFailed, match="x"):
+        await writer.names.manifests.remove_tag("a", "x", check=refuse, moved=1)
+    assert await tags_of(reader, "a") == ["x"]
+
+
+async def test_pulls_change_nothing_that_is_served(writer: Side, reader: Side) -> None:
+    await push_manifest(writer, "a", b"one", tags=["x"])
+    generation = reader.names.generation.current
+    one = Digest.of(b"one")
+    pulls = [("a", one), ("b", one), ("a", ABSENT), *((f"r{number}", one) for number in range(1500))]
+    await writer.names.manifests.note_pulls(pulls)
+    await writer.names.manifests.note_pulls([])
+    assert reader.names.generation.current == generation
+    assert await catalog(reader) == ["a"]
+    assert await reader.names.manifests.find("a", one) == row(b"one")
 
 
 async def test_a_repository_leaves_the_catalog_with_its_last_content(writer: Side, reader: Side) -> None:

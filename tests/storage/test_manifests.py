@@ -207,6 +207,7 @@ async def test_no_change_and_no_look_reads_a_whole_table(store: Store) -> None:
         await names.links.find("a", digest)
         await names.manifests.find("a", Digest.of(b"child"))
         await names.manifests.resolve("a", "t")
+        await names.manifests.note_pulls([("a", Digest.of(b"child"))])
         await names.manifests.remove_tag("a", "u", check=allow)
         await names.manifests.remove("a", Digest.of(b"list"), even_if_referenced=False, check=allow)
         await names.manifests.remove("a", Digest.of(b"child"), even_if_referenced=True, check=allow)
@@ -220,3 +221,31 @@ async def test_no_change_and_no_look_reads_a_whole_table(store: Store) -> None:
     plans = await plans_of(store.database, everything())
     assert len(plans) > 30
     assert {sql: plan for sql, plan in plans.items() if "SCAN" in plan} == {}
+
+
+# -- pulls -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("waits", "noted"),
+    [([0], 0), ([50], 50), ([0, 3600], 0), ([0, 3601], 3601), ([0, 1800, 1801], 3601)],
+)
+async def test_pulls_are_noted_to_the_hour(store: Store, hands: Hands, waits: list[int], noted: int) -> None:
+    """In the store's time, whatever is made of the wall clock."""
+    begun = store.database.clock.now()
+    for repository in "ab":
+        await push_manifest(store, repository, b"one")
+    await push_manifest(store, "a", b"two")
+    for number, seconds in enumerate(waits):
+        hands.wait(seconds)
+        hands.wall += 315_360_000 * (-1) ** number  # ten years
+        await store.names.manifests.note_pulls([("a", Digest.of(b"one"))])
+    assert await column(store, "pulled") == begun + noted
+    assert await column(store, "pulled", b"two") is None
+
+
+async def test_a_disk_that_takes_nothing_more_takes_no_pulls(store: Store) -> None:
+    await push_manifest(store, "a", b"one")
+    store.files.latch("the disk is bad")
+    await store.names.manifests.note_pulls([("a", Digest.of(b"one"))])  # it is no matter of safety
+    assert await column(store, "pulled") is not None

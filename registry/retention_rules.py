@@ -1,0 +1,117 @@
+"""What `[[retention]]` entries say: which tags of which repositories stay."""
+
+import difflib
+import fnmatch
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from registry.kinds import NEVER, SPAN, Kind, Misfit, seconds, whole
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One entry; what is None it does not say. Times in seconds. In patterns `*` is anything, slashes too."""
+
+    repositories: tuple[str, ...]
+    keep_last: int | None = None
+    keep_newer: int | None = None
+    keep_pulled: int | None = None
+    keep_tags: tuple[str, ...] | None = None
+    untagged: int | str | None = None
+
+    @property
+    def removes(self) -> bool:
+        """Without a word on what it keeps, an entry keeps everything."""
+        keeps = (self.keep_last, self.keep_newer, self.keep_pulled, self.keep_tags)
+        return any(each is not None for each in keeps)
+
+
+def matches(patterns: Sequence[str], name: str) -> bool:
+    # fnmatch's expressions do not backtrack from one star into another.
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def find_rule(rules: Sequence[Rule], repository: str) -> Rule | None:
+    """The first that matches."""
+    return next((rule for rule in rules if matches(rule.repositories, repository)), None)
+
+
+def untagged_of(rules: Sequence[Rule], default: int | str) -> Callable[[str], int | None]:
+    """How many seconds a repository keeps what no tag names any more; None: for ever."""
+
+    def untagged(repository: str) -> int | None:
+        rule = find_rule(rules, repository)
+        span = default if rule is None or rule.untagged is None else rule.untagged
+        return None if span == NEVER else int(span)
+
+    return untagged
+
+
+def _patterns(character: str, example: str) -> Kind:
+    """A list of patterns; other characters than these stand in no name."""
+    valid = re.compile(rf"(?:{character}|\*)+", re.ASCII)
+
+    def check(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple) or not value:
+            raise ValueError
+        if not all(isinstance(each, str) and valid.fullmatch(each) for each in value):
+            raise ValueError
+        return tuple(value)
+
+    return Kind(f"a list of patterns such as {example}, * for anything", "", check)
+
+
+_KEYS: Mapping[str, Kind] = {
+    "repositories": _patterns(r"[a-z0-9._/-]", '["ci/*"]'),
+    "keep_last": whole(1, 10**9),
+    "keep_newer": seconds(1),
+    "keep_pulled": seconds(1),
+    "keep_tags": _patterns(r"[A-Za-z0-9._-]", '["v*"]'),
+    "untagged": SPAN,
+}
+
+
+def _rules(value: object) -> tuple[Rule, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError
+    return tuple(_rule(entry, f"entry {number}") for number, entry in enumerate(value, 1))
+
+
+def _rule(entry: object, where: str) -> Rule:
+    if not isinstance(entry, Mapping):
+        raise Misfit(where, entry, f"a table with keys out of {', '.join(_KEYS)}")
+    if "repositories" not in entry:
+        raise Misfit(where, entry, f"repositories among its keys, {_KEYS['repositories'].expected}")
+    values: dict[str, Any] = {}
+    for key, value in entry.items():
+        if key not in _KEYS:
+            close = difflib.get_close_matches(key, _KEYS, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise Misfit(f"{where}: {key}", value, f"only the keys {', '.join(_KEYS)}{hint}")
+        try:
+            values[key] = _KEYS[key].check(value)
+        except ValueError:
+            raise Misfit(f"{where}: {key}", value, _KEYS[key].expected) from None
+    return Rule(**values)
+
+
+def _from_toml(text: str) -> object:
+    try:
+        read = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        raise ValueError from None
+    if set(read) != {"value"}:
+        raise ValueError
+    return read["value"]
+
+
+RETENTION = Kind(
+    'tables such as [[retention]] with repositories = ["ci/*"] and keep_last = 10; as text, '
+    '[{repositories = ["ci/*"], keep_last = 10}]',
+    "TOML",
+    _rules,
+    _from_toml,
+)

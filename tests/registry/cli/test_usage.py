@@ -1,0 +1,119 @@
+"""`registry du`: sums for people, and in bytes for programs."""
+
+import asyncio
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from registry.__main__ import cli
+from storage.digest import Digest
+from storage.store import Store, open_store
+from tests.storage.pushing import allow, edge, push_blob, push_manifest
+
+SHARED, OWN, LOOSE = bytes(40_000), bytes(2_000), bytes(70)
+IMAGE, OTHER = b"image", b"other image"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    """a with an image and another that lost its tag, and a loose blob; b with the first image."""
+    folder = str(tmp_path / "root")
+    with closing(open_store(folder, durable=False)) as store:
+        asyncio.run(_fill(store))
+    return folder
+
+
+async def _fill(store: Store) -> None:
+    for repository in "ab":
+        await push_blob(store, repository, SHARED)
+        await push_manifest(store, repository, IMAGE, [edge(SHARED)], ["x"])
+    await push_blob(store, "a", OWN)
+    await push_manifest(store, "a", OTHER, [edge(OWN)], ["y", "z"])
+    await store.names.manifests.remove_tag("a", "z", check=allow)
+    await push_blob(store, "a", LOOSE)
+
+
+def run(root: str, *arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["du", *arguments, "--root", root], prog_name="registry")
+
+
+def test_repositories_for_people(root: str) -> None:
+    result = run(root)
+    assert result.exit_code == 0
+    lines = [line.split("  ") for line in result.stdout.splitlines()]
+    cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    assert cells == [
+        ["REPOSITORY", "TAGS", "LOGICAL", "STORED", "ONLY HERE", "SHARED", "RECLAIMABLE"],
+        ["a", "2", "42.0 kB", "42.1 kB", "2.1 kB", "40.0 kB", "70 B"],
+        ["b", "1", "40.0 kB", "40.0 kB", "0 B", "40.0 kB", "0 B"],
+        ["all, on disk", "3", "82.0 kB", "42.1 kB", "2.1 kB", "40.0 kB", "70 B"],
+    ]
+
+
+def test_repositories_for_programs(root: str) -> None:
+    found = json.loads(run(root, "--json").stdout)
+    own, image = len(OWN + OTHER), len(SHARED + IMAGE)
+    loose = len(LOOSE)
+    assert found["repositories"][0] == {
+        "name": "a",
+        "tags": 2,
+        "logical": own + image,
+        "stored": own + image + loose,
+        "only_here": own + loose,
+        "shared": image,
+        "reclaimable": loose,
+    }
+    assert found["total"] == {
+        "tags": 3,
+        "logical": own + 2 * image,
+        "stored": own + image + loose,
+        "only_here": own + loose,
+        "shared": image,
+        "unheld": 0,
+        "reclaimable": loose,
+    }
+
+
+def test_tags(root: str) -> None:
+    lines = [line.split() for line in run(root, "a").stdout.splitlines()]
+    assert lines == [
+        ["TAG", "SIZE", "ONLY", "SHARED"],
+        ["x", "40.0", "kB", "0", "B", "40.0", "kB"],
+        ["y", "2.0", "kB", "2.0", "kB", "0", "B"],
+    ]
+    found = json.loads(run(root, "a", "--json").stdout)
+    size = len(OWN + OTHER)
+    assert found["name"] == "a"
+    assert found["tags"][1] == {
+        "name": "y",
+        "digest": str(Digest.of(OTHER)),
+        "size": size,
+        "only": size,
+        "shared": 0,
+    }
+
+
+@pytest.mark.parametrize(("untagged", "reclaimable"), [("never", 0), ("30d", 0), ("0", len(OWN + OTHER))])
+def test_what_lost_its_tag_counts_as_the_settings_say(root: str, untagged: str, reclaimable: int) -> None:
+    with closing(open_store(root, durable=False)) as store:
+        asyncio.run(store.names.manifests.remove_tag("a", "y", check=allow))
+        sql = "UPDATE manifests SET pushed = pushed - 10, untagged = untagged - 10"
+        asyncio.run(store.database.write(lambda connection: connection.execute(sql).rowcount))
+    for given in (
+        ["--untagged", untagged],
+        ["--retention", f'[{{repositories=["*"], untagged="{untagged}"}}]'],
+    ):
+        total = json.loads(run(root, "--json", *given).stdout)["total"]
+        assert total["reclaimable"] == reclaimable + len(LOOSE)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "says"), [("absent", 1, "repository absent is not here"), ("UPPER", 2, "'UPPER'")]
+)
+def test_mistakes(root: str, name: str, code: int, says: str) -> None:
+    result = run(root, name)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert says in result.stderr
