@@ -14,6 +14,8 @@ from tests.crash.operations import Operation, World, prepare
 
 ACKED = b"acked"
 
+Run = Callable[[Callable[[Say], None]], End]
+
 Contents = Mapping[str, tuple[bytes, int]]
 """Path → bytes and mode of every file of a root; the folders are the same in every state."""
 
@@ -69,11 +71,19 @@ def make_arena(root: str, *, closed: bool) -> Arena:
     return arena
 
 
-def perform(arena: Arena, operation: Operation, arrange: Callable[[], None], probe: Probe) -> End:
+def perform(
+    arena: Arena,
+    operation: Operation,
+    arrange: Callable[[], None],
+    probe: Probe | None = None,
+    *,
+    durable: bool = True,
+    run: Run = run_in_child,
+) -> End:
     """The operation in a child that dies of what `arrange` prepares, else by itself once it has told."""
 
     def act(say: Say) -> None:
-        store = open_store(arena.root, probe=probe)
+        store = open_store(arena.root, durable=durable, probe=probe)
 
         async def main() -> None:
             arrange()
@@ -83,4 +93,4 @@ def perform(arena: Arena, operation: Operation, arrange: Callable[[], None], pro
 
         asyncio.run(main())
 
-    return run_in_child(act)
+    return run(act)
