@@ -217,9 +217,9 @@ def test_install_syncs_before_it_names_and_the_folder_before_it_returns(folder: 
     os.close(scene(folder))
     probe = Recorder()
     install(files_of(folder, probe), folder)
-    assert probe.names == ["fsync", "chmod", "link", "rename", "fsync"]
+    assert probe.names == ["chmod", "fsync", "link", "rename", "fsync"]
     assert [target for _, target in probe.calls[2:]] == ["old.new", "final", os.path.basename(folder)]
-    assert probe.calls[0] == ("fsync", "old")
+    assert probe.calls[1] == ("fsync", "old"), "the mode is synced too"
     assert listing(folder) == {"old", "final"}
     assert content(f"{folder}/final") == (b"data", 0o400)
     assert os.path.samefile(f"{folder}/old", f"{folder}/final")
@@ -228,8 +228,8 @@ def test_install_syncs_before_it_names_and_the_folder_before_it_returns(folder: 
 def test_a_small_file_is_synced_before_it_is_named_and_its_folder_before_it_returns(folder: str) -> None:
     probe = Recorder()
     write(files_of(folder, probe), folder)
-    assert probe.names == ["create", "write", "fsync", "chmod", "rename", "fsync"]
-    assert probe.calls[2][1] == "temporary"
+    assert probe.names == ["create", "write", "chmod", "fsync", "rename", "fsync"]
+    assert probe.calls[3][1] == "temporary"
     assert probe.calls[-1][1] == os.path.basename(folder)
     assert listing(folder) == {"final"}
     assert content(f"{folder}/final") == (b"data", 0o400)
