@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from unittest.mock import patch
 
 from storage.files import Probe
 from storage.store import open_store
@@ -69,6 +70,11 @@ def make_arena(root: str, *, closed: bool) -> Arena:
     arena = Arena(root, end.said.decode(), contents, before)
     arena.restore()
     return arena
+
+
+def reboot() -> None:
+    """For a child: what an earlier process has hashed is not to be trusted, as after a power cut."""
+    patch("storage.store._boot", lambda: "the next boot").start()
 
 
 def perform(

@@ -27,7 +27,7 @@ def submit() -> Iterator[Submit]:
     """
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.crash.failures", "tests.crash.first_start"])
+    context.set_forkserver_preload(["tests.crash.failures", "tests.crash.first_start", "tests.crash.lives", "tests.crash.power"])
     with tempfile.TemporaryDirectory(prefix="crash-", dir=memory) as folder:
         pool = ProcessPoolExecutor(2, mp_context=context)
         try:

@@ -8,17 +8,16 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 
 from tests.crash.arena import Contents, perform, write_files
-from tests.crash.faults import Switch
+from tests.crash.children import die
 from tests.crash.sweep import Found, Mutant, Report, Stage, planned, set_stage, start_again
 from tests.crash.syscalls import read_calls, trace
-from tests.crash.volatile import Change, History
+from tests.crash.volatile import NEVER, Change, History
 
 _MOST_LOST = 3  # changes lost, or kept, together, beyond the regular ones
 _TRIES = 20  # random choices for each state wanted: many lead to one that was seen
@@ -29,7 +28,7 @@ _NO_MATTER = "write.lock"  # its bytes mean nothing after a crash
 class State:
     label: str
     contents: Contents
-    acked: bool
+    answered: int
 
 
 def lose_unsynced(
@@ -41,28 +40,42 @@ def lose_unsynced(
     mutant: Mutant = nullcontext,
     durable: bool = True,
 ) -> Report:
-    """Judge `number` states after one operation, or those that there is time for."""
+    """Judge `number` states after one operation, or those that there is time for.
+
+    A third of them after its repetition by another process, since the first was killed: the second sees what
+    it did, and no power cut has yet asked whether it was synced.
+    """
     stage = set_stage(folder, name, mutant)
-    history = _record(stage, durable=durable)
-    report = Report(name, len(history.changes))
-    end = time.monotonic() + seconds
-    for state in states(history, number, random.Random(f"{seed}/{name}")):
-        problems, acked = _judge(stage, state)
-        report.note(state.label, problems, acked=acked)
-        if time.monotonic() > end or (problems and stage.stop_at_first):
-            break
+    choice, end = random.Random(f"{seed}/{name}"), time.monotonic() + seconds
+    histories = [_record(stage, durable=durable)]
+    if not stage.stop_at_first:
+        death = choice.randrange(len(stage.rehearsal.events))
+        histories.append(_record(stage, durable=durable, death=death))
+    report = Report(name, sum(history.calls for history in histories))
+    shares = (number,) if stage.stop_at_first else (number - number // 3, number // 3)
+    for history, share in zip(histories, shares, strict=True):
+        for state in states(history, share, choice):
+            problems, acked = _judge(stage, state)
+            report.note(state.label, problems, acked=acked)
+            if time.monotonic() > end or (problems and stage.stop_at_first):
+                return report
     return report
 
 
-def _record(stage: Stage, *, durable: bool) -> History:
-    arena = stage.arena
+def _record(stage: Stage, *, durable: bool, death: int | None = None) -> History:
+    arena, log = stage.arena, f"{stage.arena.root}.strace"
     arena.restore()
     history = History.of(os.path.dirname(arena.root), arena.contents, _folders(arena.root))
-    log = f"{arena.root}.strace"
-    end = perform(stage.arena, stage.disturbed, lambda: None, durable=durable, run=partial(trace, log=log))
-    assert end.signal == signal.SIGKILL, end
-    history.add(read_calls(log))
-    assert history.acked < history.now, "the record lacks the answer"
+    watched = partial(perform, arena, durable=durable, run=partial(trace, log=log))
+    plans = [(stage.disturbed, *planned(NEVER, die))]
+    if death is not None:
+        again = replace(stage.operation, run=stage.operation.again)
+        plans = [(stage.disturbed, *planned(death, die)), (again, *planned(NEVER, die))]
+    for operation, arrange, switch in plans:
+        end = watched(operation, arrange, switch)
+        assert end.signal == signal.SIGKILL, end
+        history.add(read_calls(log))
+    assert len(history.answers) == 1, "the record lacks the answer"
     return history
 
 
@@ -72,7 +85,8 @@ def _folders(root: str) -> list[str]:
 
 def _judge(stage: Stage, state: State) -> Found:
     write_files(stage.arena.root, {path: each for path, each in state.contents.items() if path[-1] != "/"})
-    return start_again(stage, acked=state.acked, cut=True), state.acked
+    acked = state.answered > 0
+    return start_again(stage, acked=acked, cut=True), acked
 
 
 def states(history: History, number: int, choice: random.Random) -> Iterator[State]:
@@ -80,11 +94,11 @@ def states(history: History, number: int, choice: random.Random) -> Iterator[Sta
     seen: set[object] = set()
     for moment, lost in _choices(history, number * _TRIES, choice):
         contents = history.after(moment, lost)
-        acked = history.acked < moment
-        key = frozenset((p, each) for p, each in contents.items() if not p.endswith(_NO_MATTER)), acked
+        answered = history.answered(moment)
+        key = frozenset((p, each) for p, each in contents.items() if not p.endswith(_NO_MATTER)), answered
         if key not in seen:
             seen.add(key)
-            yield State(_label(history, moment, lost), contents, acked)
+            yield State(_label(history, moment, lost), contents, answered)
         if len(seen) == number:
             return
 

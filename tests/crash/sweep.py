@@ -12,11 +12,10 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from unittest.mock import patch
 
 from storage.store import Store, open_store
 from tests.crash import verdict
-from tests.crash.arena import ACKED, Arena, make_arena, perform
+from tests.crash.arena import ACKED, Arena, make_arena, perform, reboot
 from tests.crash.children import Say, die, die_at_file_size, run_in_child
 from tests.crash.evidence import Seen, look
 from tests.crash.faults import FRACTIONS, Switch, at, record, tear
@@ -195,7 +194,7 @@ def start_again(stage: Stage, *, acked: bool, cut: bool = False) -> list[str]:
 
     def act(say: Say) -> None:
         if cut:
-            patch("storage.store._boot", lambda: "the boot after the power cut").start()
+            reboot()
         store = open_store(arena.root)
         found = asyncio.run(verdict.go_on(store, arena, stage.operation, after, acked=acked, cut=cut))
         say(json.dumps([found + verdict.close(store, after), acked]).encode())

@@ -15,7 +15,7 @@ from tests.crash.arena import Arena
 from tests.crash.evidence import Names, Seen, look, names_in
 from tests.crash.operations import Operation, World
 
-_NEVER = -1.0  # idle seconds that every session exceeds, also one begun in this very second
+EVERY = -1.0  # idle seconds that every session exceeds, also one begun in this very second
 
 
 async def go_on(
@@ -35,11 +35,8 @@ async def go_on(
     """
     world = World(store, arena.session)
     seen = look(arena.root)
-    report = await check(store, read=read)
     problems = [
-        *seen.problems,
-        *(f"{finding.kind} {finding.subject}: {finding.message}" for finding in report.findings),
-        *[problem async for problem in _read_all(world.registry, seen.names)],
+        *await unsound(world, seen),
         *_name_problems(seen, arena, after, acked=acked),
         *([] if cut else _session_problems(seen, arena, operation, after, acked, distrusted)),
     ]
@@ -47,14 +44,24 @@ async def go_on(
         await _repeat(operation, world, cut=cut)
     except Exception as error:
         problems.append(f"repeating it failed: {error!r}")
-    await world.registry.expire_uploads(_NEVER)
+    await world.registry.expire_uploads(EVERY)
     seen = look(arena.root)
     problems += seen.problems
     if seen.names != after.names:
-        problems.append(f"repeated, {_difference(seen.names, after.names)}")
+        problems.append(f"repeated, {difference(seen.names, after.names)}")
     if seen.waiting or seen.sessions:
         problems.append(f"expiry left {sorted(seen.waiting)}")
     return problems
+
+
+async def unsound(world: World, seen: Seen) -> list[str]:
+    """What the bare files, fsck and a client that pulls everything have to complain about."""
+    report = await check(world.store, read=read)
+    return [
+        *seen.problems,
+        *(f"{finding.kind} {finding.subject}: {finding.message}" for finding in report.findings),
+        *[problem async for problem in _read_all(world.registry, seen.names)],
+    ]
 
 
 def close(store: Store, after: Seen) -> list[str]:
@@ -74,9 +81,9 @@ async def _repeat(operation: Operation, world: World, *, cut: bool) -> None:
 def _name_problems(seen: Seen, arena: Arena, after: Seen, *, acked: bool) -> Iterator[str]:
     """An acknowledged operation is there; another is there as a whole, or not at all."""
     if acked and seen.names != after.names:
-        yield f"acknowledged, but {_difference(seen.names, after.names)}"
+        yield f"acknowledged, but {difference(seen.names, after.names)}"
     elif seen.names not in (arena.before.names, after.names):
-        yield f"half of it can be seen: {_difference(seen.names, after.names)}"
+        yield f"half of it can be seen: {difference(seen.names, after.names)}"
 
 
 def _session_problems(
@@ -94,7 +101,7 @@ def _session_problems(
         yield f"the upload session holds {len(held)} bytes that nobody sent in this order"
 
 
-def _difference(found: Names, wanted: Names) -> str:
+def difference(found: Names, wanted: Names) -> str:
     parts = []
     for kind in ("links", "manifests", "edges", "tags"):
         have, want = getattr(found, kind), getattr(wanted, kind)

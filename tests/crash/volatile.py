@@ -128,7 +128,8 @@ class History:
     disk: Disk
     changes: list[Change] = field(default_factory=list)
     syncs: list[int] = field(default_factory=list)
-    acked: int = NEVER
+    calls: int = 0
+    answers: list[int] = field(default_factory=list)
     now: int = 0
     _live: dict[str, int] = field(default_factory=dict)
     _sizes: dict[int, int] = field(default_factory=dict)
@@ -147,6 +148,7 @@ class History:
     def add(self, calls: Sequence[Call]) -> None:
         """All that one process did."""
         self._open.clear()
+        self.calls += len(calls)
         start = self.now
         for call in calls:
             self.now = start + call.ended
@@ -156,6 +158,10 @@ class History:
     def ends(self) -> list[int]:
         """The moments at which most is at stake: just before each sync has ended, and at the end."""
         return [*sorted(set(self.syncs)), self.now]
+
+    def answered(self, moment: int) -> int:
+        """How many answers had been given."""
+        return bisect_left(self.answers, moment)
 
     def at_stake(self, moment: int) -> list[Change]:
         return [change for change in self.changes if change.done < moment <= change.safe]
@@ -244,7 +250,7 @@ class History:
         file = self._open.get(call.numbers[0])
         if file is None:
             if data == ACKED:
-                self.acked = self.now
+                self.answers.append(self.now)
             return
         size = self._sizes[file.number]
         offset = call.numbers[-1] if call.name == "pwrite64" else size if file.appends else file.position
