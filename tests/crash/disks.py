@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,7 +59,8 @@ def _image_below(mount: str) -> str:
 @contextmanager
 def disk(folder: str, kind: str) -> Iterator[Disk]:
     """A new file system, mounted below `folder`."""
-    made = Disk(os.path.realpath(f"{folder}/{kind}-{os.getpid()}.image"), f"{folder}/{kind}-{os.getpid()}")
+    place = os.path.realpath(tempfile.mkdtemp(prefix=f"{kind}-", dir=folder))
+    made = Disk(f"{place}/image", f"{place}/mount")
     with open(made.image, "wb") as file:
         file.truncate(_SIZES[kind])
     subprocess.run([f"mkfs.{kind}", "-q", _FORCE[kind], made.image], check=True)
@@ -68,6 +70,7 @@ def disk(folder: str, kind: str) -> Iterator[Disk]:
         yield made
     finally:
         made.detach()
+        os.unlink(made.image)
 
 
 def lacking() -> str:

@@ -7,6 +7,7 @@ import pickle
 import random
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -39,10 +40,9 @@ def _steps() -> list[list[Verb]]:
 
 def lose_unsynced_of_a_life(folder: str, number: int, seed: int, seconds: float) -> Report:
     """Judge `number` states, or those that there is time for."""
-    base = f"{folder}/life-{os.getpid()}"
-    os.mkdir(base)
+    base = tempfile.mkdtemp(prefix="life-", dir=folder)
     end = time.monotonic() + seconds
-    history, names = _live(f"{base}/root", f"{folder}/life-{os.getpid()}.strace")
+    history, names = _live(f"{base}/root", f"{base}.strace")
     report = Report("a life", history.calls)
     for state in states(history, number, random.Random(f"{seed}/life")):
         _restore(f"{base}/root", state)

@@ -19,7 +19,7 @@ from storage.rows import FileSize
 from tests.crash.operations import FRESH
 
 _append, _fsync, _claim, _write = Files.append, Files.fsync, Links.claim, Database.write
-_put_bytes, _put_names = BlobStore.put, Manifests.put
+_chmod, _put_bytes, _put_names = Files.chmod, BlobStore.put, Manifests.put
 
 
 @contextmanager
@@ -122,6 +122,19 @@ def no_file_fsync() -> Iterator[None]:
             _fsync(self, descriptor, target)
 
     with patch.object(Files, "fsync", fsync):
+        yield
+
+
+@contextmanager
+def mode_not_synced() -> Iterator[None]:
+    """A file is sealed after its bytes were synced: it may be found open to writing."""
+
+    def fsync(self: Files, descriptor: int, target: str) -> None:
+        _fsync(self, descriptor, target)
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            _chmod(self, descriptor, 0o400)
+
+    with patch.object(Files, "chmod", lambda *_: None), patch.object(Files, "fsync", fsync):
         yield
 
 

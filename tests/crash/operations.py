@@ -75,7 +75,8 @@ async def _nothing(_: World) -> None:
 class Operation:
     """`again` is what a client does that has seen no answer; `grows` the most that the session may hold.
 
-    `anew`: what it does if its session turns out to be lost. `checkpoints`: begins with an empty WAL and copies its own back, which may fail unseen.
+    `anew`: what it does if its session turns out to be lost. `checkpoints`: begins with an empty WAL and
+    copies its own back, which may fail unseen.
     """
 
     run: Verb

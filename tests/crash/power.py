@@ -33,7 +33,7 @@ def cut_power(
         report.calls = sum(len(stage.rehearsal.events) for stage in stages.values()) // 2
         for name, event in islice(_moments(stages, random.Random(seed)), number):
             stage = stages[name]
-            label = (stage.rehearsal.events + ["after the answer"])[event]
+            label = [*stage.rehearsal.events, "after the answer"][event]
             problems, acked = _cut(device, stage, event, durable=durable)
             report.note(f"{name}, cut {label}", problems, acked=acked)
             if problems and stage.stop_at_first:

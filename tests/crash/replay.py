@@ -1,4 +1,4 @@
-"""States that a power cut may leave by what was synced, each opened and judged: one of them is enough to lose.
+"""States that a power cut may leave by what was synced, each of them opened and judged.
 
 A file system persists more than it must: on ext4 any fsync takes all earlier renames with it, so that a
 missing one cannot be seen there. Here every change that no sync made safe is kept or lost by itself.

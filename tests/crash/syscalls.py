@@ -12,14 +12,19 @@ from shutil import which
 from tests.crash.children import End, Say, run_in_child
 
 CHANGES = frozenset(
-    "openat open creat close dup dup2 dup3 fcntl write pwrite64 writev ftruncate mkdir mkdirat link linkat"
-    " rename renameat renameat2 unlink unlinkat fchmod chmod fchmodat fsync fdatasync".split()
+    {
+        *("open", "openat", "creat", "close", "dup", "dup2", "dup3", "fcntl"),
+        *("write", "writev", "pwrite64", "ftruncate", "fchmod", "chmod", "fchmodat", "fsync", "fdatasync"),
+        *("mkdir", "mkdirat", "link", "linkat", "rename", "renameat", "renameat2", "unlink", "unlinkat"),
+    }
 )
-"""What the model of a disk (tests/crash/volatile.py) knows."""
+"""What the model of a disk knows (tests/crash/volatile.py)."""
 
 _UNKNOWN = frozenset(
-    "pwritev pwritev2 truncate fallocate copy_file_range sendfile splice sync_file_range sync syncfs symlink"
-    " symlinkat mknod mknodat rmdir mmap msync".split()
+    {
+        *("pwritev", "pwritev2", "truncate", "fallocate", "copy_file_range", "sendfile", "splice", "mmap"),
+        *("msync", "sync", "syncfs", "sync_file_range", "symlink", "symlinkat", "mknod", "mknodat", "rmdir"),
+    }
 )
 """What it does not: watched, so that such a call on a root is noticed."""
 
@@ -34,7 +39,7 @@ _UNFINISHED = " <unfinished ...>"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`numbers` are the arguments that are plain numbers; `begun` and `ended` places in the record's order."""
+    """`numbers`: the arguments that are plain numbers; `begun` and `ended`: places in the record's order."""
 
     name: str
     strings: tuple[bytes, ...]
@@ -62,11 +67,10 @@ def trace(act: Callable[[Say], None], log: str) -> End:
 
     def watch(child: int) -> None:
         os.close(reader)
-        calls = ",".join(sorted(CHANGES | _UNKNOWN))
+        # `?`: not every architecture has all of them. -xx: no string holds a comma or a quote.
+        calls = ",".join(f"?{name}" for name in sorted(CHANGES | _UNKNOWN))
         tracer = subprocess.Popen(
-            # `?`: not every architecture has all of them. Strings whole, and in a form that splits by commas.
-            ["strace", "-f", "-xx", "-s", str(_LONGEST), "-o", log, "-e", f"trace=?{calls.replace(',', ',?')}"]
-            + ["-p", str(child)],
+            ["strace", "-f", "-xx", f"-s{_LONGEST}", f"-o{log}", f"-etrace={calls}", f"-p{child}"],
             stderr=subprocess.PIPE,
         )
         tracers.append(tracer)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash import disks, syscalls, tiers
+from tests.crash import tiers
 from tests.crash.disks import Disk, disk
 from tests.crash.ledger import Client, Ledger, losses
 from tests.crash.lives import lose_unsynced_of_a_life
@@ -22,13 +22,12 @@ from tests.crash.replay import lose_unsynced
 from tests.crash.sweep import Report, Submit, Sweep
 from tests.crash.test_live_server import CLIENTS, fsck, server
 from tests.crash.tiers import pick
-from tests.missing import absent
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(pick(ci=120, soak=3600))]
 
 CUTS = {"ext4": pick(ci=60, soak=1000), "xfs": pick(ci=20, soak=300)}
 LIVE = {"ext4": pick(ci=3, soak=150), "xfs": pick(ci=2, soak=50)}
-STATES, STATES_OF_A_LIFE = pick(ci=140, soak=7000), pick(ci=250, soak=7000)
+STATES, STATES_OF_A_LIFE = pick(ci=120, soak=7000), pick(ci=250, soak=7000)
 SECONDS = pick(ci=40, soak=180)  # for the states of one operation
 
 SEED = tiers.seed()
@@ -36,18 +35,6 @@ REPLAYED = f"states that a power cut may leave by what was synced, CRASH_SEED={S
 
 Say = Callable[[str], None]
 ReportOf = Callable[[str, Sweep, str], Report]
-
-
-@pytest.fixture
-def images() -> None:
-    if lacking := disks.lacking():
-        absent(lacking)
-
-
-@pytest.fixture
-def strace() -> None:
-    if lacking := syscalls.lacking():
-        absent(lacking)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +77,7 @@ def test_cut_below_a_live_server(tmp_path: Path, say: Say, kind: str) -> None:
     acked = sum(ledger.acked.values())
     say(
         f"power cuts on {kind} below a server, CRASH_SEED={SEED}: {LIVE[kind]} cuts, {acked} writes"
-        f" acknowledged, {len(ledger.legal)} names read; lost or wrong: {len(lost)}, refused before: {refused}"
+        f" acknowledged, {len(ledger.legal)} names read; lost or wrong: {len(lost)}, refused: {refused}"
     )
     assert not lost, "\n".join(lost[:20])
     assert not found, "\n".join(found[:20])
@@ -118,9 +105,7 @@ def push_and_cut(device: Disk, host: str, clients: list[Client], seconds: float)
 @pytest.mark.usefixtures("strace")
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_what_was_not_synced(report_of: ReportOf, operation: str) -> None:
-    report = report_of(
-        REPLAYED, partial(lose_unsynced, number=STATES, seed=SEED, seconds=SECONDS), operation
-    )
+    report = report_of(REPLAYED, partial(lose_unsynced, number=STATES, seed=SEED, seconds=SECONDS), operation)
     assert not report.problems, "\n".join(report.problems[:20])
     assert report.cases >= 4
     assert report.acked >= 1

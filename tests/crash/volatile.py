@@ -1,12 +1,11 @@
-"""Files whose last changes a power cut may take: which of them are safe, by what was synced, and which are not.
+"""A disk whose last changes a power cut may take: which are safe, by what was synced, and which are not.
 
-The promises are POSIX's, no file system's: fsync of a file makes its bytes, length and mode last, and fsync of
-a folder the names in it. All else may be kept or lost, each change by itself and in any order: a name without
-the bytes, a length without the bytes (they read as zeros), one page of a write without the other.
+The promises are POSIX's, no file system's: fsync of a file makes its bytes, length and mode last, and fsync
+of a folder the names in it. All else may be kept or lost, each change by itself and in any order: a name
+without the bytes, a length without the bytes (they read as zeros), one page of a write without the other.
 """
 
 import os
-import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
