@@ -21,6 +21,7 @@ from tests.crash.arena import ACKED, reboot
 from tests.crash.children import Say, die, run_in_child
 from tests.crash.evidence import Names, Seen, look, names_in
 from tests.crash.operations import OPERATIONS, PART, WHOLE, Verb, World, chunk, prepare
+from tests.crash.recorder import Recorder
 from tests.crash.replay import State, states
 from tests.crash.sweep import Report
 from tests.crash.syscalls import read_calls, trace
@@ -55,15 +56,15 @@ def lose_unsynced_of_a_life(folder: str, number: int, seed: int, seconds: float)
 
 def _live(root: str, log: str) -> tuple[History, list[Names]]:
     """The record, and the names after each answer."""
-    history = History.of(os.path.dirname(root), {}, [os.path.dirname(root)])
+    recorder = Recorder(os.path.dirname(root), {}, [os.path.dirname(root)])
     names: list[Names] = []
     for age, verbs in enumerate(_steps()):
         end = trace(partial(_age, root, verbs, age < _AGES - 1), log)
         assert end.signal == signal.SIGKILL, end
-        history.add(read_calls(log))
+        recorder.add(read_calls(log))
         names += pickle.loads(end.said.removeprefix(ACKED * len(verbs)))
-    assert len(history.answers) == len(names), "the record lacks answers"
-    return history, names
+    assert len(recorder.history.answers) == len(names), "the record lacks answers"
+    return recorder.history, names
 
 
 def _age(root: str, verbs: Sequence[Verb], closes: bool, say: Say) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 
 from tests.crash.arena import Contents, perform, write_files
 from tests.crash.children import die
+from tests.crash.recorder import Recorder
 from tests.crash.sweep import Found, Mutant, Report, Stage, planned, set_stage, start_again
 from tests.crash.syscalls import read_calls, trace
 from tests.crash.volatile import NEVER, Change, History
@@ -65,7 +66,7 @@ def lose_unsynced(
 def _record(stage: Stage, *, durable: bool, death: int | None = None) -> History:
     arena, log = stage.arena, f"{stage.arena.root}.strace"
     arena.restore()
-    history = History.of(os.path.dirname(arena.root), arena.contents, _folders(arena.root))
+    recorder = Recorder(os.path.dirname(arena.root), arena.contents, _folders(arena.root))
     watched = partial(perform, arena, durable=durable, run=partial(trace, log=log))
     plans = [(stage.disturbed, *planned(NEVER, die))]
     if death is not None:
@@ -74,9 +75,9 @@ def _record(stage: Stage, *, durable: bool, death: int | None = None) -> History
     for operation, arrange, switch in plans:
         end = watched(operation, arrange, switch)
         assert end.signal == signal.SIGKILL, end
-        history.add(read_calls(log))
-    assert len(history.answers) == 1, "the record lacks the answer"
-    return history
+        recorder.add(read_calls(log))
+    assert len(recorder.history.answers) == 1, "the record lacks the answer"
+    return recorder.history
 
 
 def _folders(root: str) -> list[str]:

@@ -18,7 +18,7 @@ CHANGES = frozenset(
         *("mkdir", "mkdirat", "link", "linkat", "rename", "renameat", "renameat2", "unlink", "unlinkat"),
     }
 )
-"""What the model of a disk knows (tests/crash/volatile.py)."""
+"""What the model of a disk knows (tests/crash/recorder.py)."""
 
 _UNKNOWN = frozenset(
     {
