@@ -17,6 +17,12 @@ CREATE = 'openat(AT_FDCWD, "/d/x/new", O_RDWR|O_CREAT, 0600) = 3'
 WRITE = 'write(3, "new", 3) = 3'
 FOLDER = 'openat(AT_FDCWD, "/d/x", O_RDONLY|O_DIRECTORY) = 4'
 OPEN = 'openat(AT_FDCWD, "/d/x/old", O_RDWR) = 3'
+OVERLAPPING = [
+    '8 pwrite64(3, "n", 1, 0 <unfinished ...>',
+    "fsync(3 <unfinished ...>",
+    "8 <... pwrite64 resumed>) = 1",
+    "7 <... fsync resumed>) = 0",
+]
 OTHER_FOLDER = 'openat(AT_FDCWD, "/d/y", O_RDONLY|O_DIRECTORY) = 4'
 
 
@@ -73,8 +79,7 @@ def _text(contents: Contents) -> str:
             {"x/old=old", "x/old=old z/new=old"},
         ),
         (
-            [OPEN, '8 pwrite64(3, "n", 1, 0 <unfinished ...>', "fsync(3 <unfinished ...>"]
-            + ["8 <... pwrite64 resumed>) = 1", "7 <... fsync resumed>) = 0"],
+            [OPEN, *OVERLAPPING],
             {"x/old=old", "x/old=nld"},
         ),
     ],
