@@ -10,11 +10,11 @@ import signal
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 
 from storage.digest import Digest
-from storage.errors import StorageError
+from storage.errors import DigestMismatch, StorageError
 from storage.store import open_store
 from tests.crash import verdict
 from tests.crash.arena import ACKED, reboot
@@ -23,7 +23,7 @@ from tests.crash.evidence import Names, Seen, look, names_in
 from tests.crash.operations import OPERATIONS, PART, WHOLE, Verb, World, chunk, prepare
 from tests.crash.recorder import Recorder
 from tests.crash.replay import State, states
-from tests.crash.sweep import Report
+from tests.crash.sweep import Mutant, Report
 from tests.crash.syscalls import read_calls, trace
 from tests.crash.volatile import History
 
@@ -39,8 +39,15 @@ def _steps() -> list[list[Verb]]:
     return [verbs[age * len(verbs) // _AGES : (age + 1) * len(verbs) // _AGES] for age in range(_AGES)]
 
 
-def lose_unsynced_of_a_life(folder: str, number: int, seed: int, seconds: float) -> Report:
+def lose_unsynced_of_a_life(
+    folder: str, number: int, seed: int, seconds: float, mutant: Mutant = nullcontext
+) -> Report:
     """Judge `number` states, or those that there is time for."""
+    with mutant():
+        return _judge_all(folder, number, seed, seconds, stop_at_first=mutant is not nullcontext)
+
+
+def _judge_all(folder: str, number: int, seed: int, seconds: float, *, stop_at_first: bool) -> Report:
     base = tempfile.mkdtemp(prefix="life-", dir=folder)
     end = time.monotonic() + seconds
     history, names = _live(f"{base}/root", f"{base}.strace")
@@ -49,7 +56,7 @@ def lose_unsynced_of_a_life(folder: str, number: int, seed: int, seconds: float)
         _restore(f"{base}/root", state)
         problems = _problems(f"{base}/root", names[: state.answered + 1][-2:] if state.answered else [])
         report.note(state.label, problems, acked=state.answered > 0)
-        if time.monotonic() > end:
+        if time.monotonic() > end or (problems and stop_at_first):
             break
     return report
 
@@ -117,6 +124,9 @@ def _problems(root: str, legal: Sequence[Names]) -> list[str]:
 
 async def _use(world: World, seen: Seen) -> list[str]:
     problems = await verdict.unsound(world, seen)
+    for session in seen.sessions:  # their bytes may be anything: what is made a blob of them may not
+        with suppress(DigestMismatch):
+            await world.uploads().finish(session, Digest.of(PART), chunk())
     await world.uploads("used").push(Digest.of(WHOLE), chunk(WHOLE))
     await world.registry.expire_uploads(verdict.EVERY)
     return problems

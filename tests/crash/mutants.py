@@ -16,10 +16,11 @@ from storage.files import Files
 from storage.links import Links
 from storage.manifests import Manifests
 from storage.rows import FileSize
+from storage.sessions import Sessions
 from tests.crash.operations import FRESH
 
 _append, _fsync, _claim, _write = Files.append, Files.fsync, Links.claim, Database.write
-_chmod, _put_bytes, _put_names = Files.chmod, BlobStore.put, Manifests.put
+_begin, _chmod, _put_bytes, _put_names = Sessions.__init__, Files.chmod, BlobStore.put, Manifests.put
 
 
 @contextmanager
@@ -122,6 +123,17 @@ def no_file_fsync() -> Iterator[None]:
             _fsync(self, descriptor, target)
 
     with patch.object(Files, "fsync", fsync):
+        yield
+
+
+@contextmanager
+def hash_outlives_its_boot() -> Iterator[None]:
+    """What was hashed before a power cut is believed after it, whatever the disk holds now."""
+
+    def begin(self: Sessions, database: Database, _boot: str) -> None:
+        _begin(self, database, "always the same")
+
+    with patch.object(Sessions, "__init__", begin):
         yield
 
 

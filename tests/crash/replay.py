@@ -18,8 +18,9 @@ from tests.crash.children import die
 from tests.crash.recorder import Recorder
 from tests.crash.sweep import Found, Mutant, Report, Stage, planned, set_stage, start_again
 from tests.crash.syscalls import read_calls, trace
-from tests.crash.volatile import NEVER, Change, History
+from tests.crash.volatile import NEVER, Bytes, Change, History, Length, Names
 
+_KINDS = (object, Bytes, (Bytes, Length), Names)  # lost as a whole: all; bytes, but no length; files; names
 _MOST_LOST = 3  # changes lost, or kept, together, beyond the regular ones
 _TRIES = 20  # random choices for each state wanted: many lead to one that was seen
 _NO_MATTER = "write.lock"  # its bytes mean nothing after a crash
@@ -91,7 +92,7 @@ def _judge(stage: Stage, state: State) -> Found:
 
 
 def states(history: History, number: int, choice: random.Random) -> Iterator[State]:
-    """Different ones: first all and nothing lost at each sync, then a mixture of the others."""
+    """Different ones: first nothing and all of a kind lost at each sync, then a mixture of the others."""
     seen: set[object] = set()
     for moment, lost in _choices(history, number * _TRIES, choice):
         contents = history.after(moment, lost)
@@ -107,8 +108,9 @@ def states(history: History, number: int, choice: random.Random) -> Iterator[Sta
 def _choices(history: History, most: int, choice: random.Random) -> Iterator[tuple[int, Sequence[Change]]]:
     stakes = {moment: history.at_stake(moment) for moment in history.ends()}
     for moment, stake in stakes.items():
-        yield moment, stake
         yield moment, []
+        for kinds in _KINDS:
+            yield moment, [change for change in stake if isinstance(change.effect, kinds)]
     regular = [(moment, lost) for moment, stake in stakes.items() for lost in _regular(stake)]
     yield from choice.sample(regular, len(regular))
     moments = [moment for moment, stake in stakes.items() if len(stake) > _MOST_LOST]

@@ -13,6 +13,7 @@ import pytest
 
 from tests.crash import mutants
 from tests.crash.failures import fail_everywhere, remove_everywhere
+from tests.crash.lives import lose_unsynced_of_a_life
 from tests.crash.operations import FRESH
 from tests.crash.power import cut_power
 from tests.crash.replay import lose_unsynced
@@ -38,6 +39,10 @@ def replay(folder: str, operation: str, mutant: Mutant = nullcontext, *, durable
     return lose_unsynced(folder, operation, _STATES, 0, _SECONDS, mutant, durable=durable)
 
 
+def live(folder: str, _operation: str, mutant: Mutant) -> Report:
+    return lose_unsynced_of_a_life(folder, _STATES, 0, _SECONDS, mutant)
+
+
 Case = tuple[Mutant, Sweep, str, str]
 KILLED: list[Case] = [
     (mutants.names_before_bytes, kill_everywhere, PUT, "is present in the index and has no file"),
@@ -57,6 +62,7 @@ CUT: list[Case] = [
     (mutants.no_index_fsync, cut, PUT, "acknowledged, but manifests"),
     (mutants.no_index_fsync, replay, "delete a tag", "acknowledged, but tags"),
     (mutants.mode_not_synced, replay, PUSH, "has mode 100600"),
+    (mutants.hash_outlives_its_boot, live, "a life", "bytes that hash to something else"),
     (mutants.names_before_bytes, cut, PUT, "is present in the index and has no file"),
     (mutants.names_before_bytes, replay, PUT, "is present in the index and has no file"),
     (mutants.overwritten_in_place, replay, REPLACE, "bytes that hash to something else"),
