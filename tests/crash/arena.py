@@ -33,6 +33,10 @@ def write_files(root: str, contents: Contents) -> None:
     """Make these the only files. A copy of all folders for each case would cost ten times as much."""
     for path in files_below(root):
         os.unlink(path)
+    add_files(contents)
+
+
+def add_files(contents: Contents) -> None:
     for path, (data, mode) in contents.items():
         with open(path, "wb") as file:
             file.write(data)

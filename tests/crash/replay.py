@@ -8,10 +8,11 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 
 from tests.crash.arena import Contents, perform, write_files
 from tests.crash.children import die
@@ -22,6 +23,13 @@ from tests.crash.volatile import NEVER, Bytes, Change, History, Length, Names
 
 _KINDS = (object, Bytes, (Bytes, Length), Names)  # lost as a whole: all; bytes, but no length; files; names
 _MOST_LOST = 3  # changes lost, or kept, together, beyond the regular ones
+_WAYS: Sequence[Callable[[list[Change], int], list[Change]]] = (
+    lambda stake, at: [stake[at]],
+    lambda stake, at: [*stake[:at], *stake[at + 1 :]],
+    lambda stake, at: stake[at:],
+    lambda stake, at: stake[:at],
+)
+"""One, all but one, the last ones, the first ones."""
 _TRIES = 20  # random choices for each state wanted: many lead to one that was seen
 _NO_MATTER = "write.lock"  # its bytes mean nothing after a crash
 
@@ -93,11 +101,12 @@ def _judge(stage: Stage, state: State) -> Found:
 
 def states(history: History, number: int, choice: random.Random) -> Iterator[State]:
     """Different ones: first nothing and all of a kind lost at each sync, then a mixture of the others."""
-    seen: set[object] = set()
+    seen: set[int] = set()  # not the states themselves: a process of their size takes long to fork
     for moment, lost in _choices(history, number * _TRIES, choice):
         contents = history.after(moment, lost)
         answered = history.answered(moment)
-        key = frozenset((p, each) for p, each in contents.items() if not p.endswith(_NO_MATTER)), answered
+        matter = frozenset(item for item in contents.items() if not item[0].endswith(_NO_MATTER))
+        key = hash((matter, answered))
         if key not in seen:
             seen.add(key)
             yield State(_label(history, moment, lost), contents, answered)
@@ -111,23 +120,15 @@ def _choices(history: History, most: int, choice: random.Random) -> Iterator[tup
         yield moment, []
         for kinds in _KINDS:
             yield moment, [change for change in stake if isinstance(change.effect, kinds)]
-    regular = [(moment, lost) for moment, stake in stakes.items() for lost in _regular(stake)]
-    yield from choice.sample(regular, len(regular))
+    places = [(moment, at) for moment, stake in stakes.items() for at in range(len(stake))]
+    for (moment, at), lose in choice.sample([*product(places, _WAYS)], len(places) * len(_WAYS)):
+        yield moment, lose(stakes[moment], at)
     moments = [moment for moment, stake in stakes.items() if len(stake) > _MOST_LOST]
     for _ in range(most if moments else 0):
         moment = choice.choice(moments)
         stake = stakes[moment]
         few = choice.sample(stake, choice.randint(2, _MOST_LOST))
         yield moment, few if choice.getrandbits(1) else [each for each in stake if each not in few]
-
-
-def _regular(stake: Sequence[Change]) -> Iterator[Sequence[Change]]:
-    """Any one, all but one, the last ones, the first ones."""
-    for place in range(len(stake)):
-        yield stake[place : place + 1]
-        yield [*stake[:place], *stake[place + 1 :]]
-        yield stake[place:]
-        yield stake[:place]
 
 
 def _label(history: History, moment: int, lost: Sequence[Change]) -> str:

@@ -7,6 +7,7 @@ see what a file system does wrong. Neither sees a disk that lies about its cache
 import random
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +43,11 @@ def cuts(submit: Submit) -> Callable[[str], Report]:
     """The report for a kind of file system; the first call begins those of all."""
     begun = {kind: submit(cut_power, kind, number, SEED) for kind, number in CUTS.items()}
     return lambda kind: begun[kind].result()
+
+
+@pytest.fixture(scope="module")
+def life(strace: None, submit: Submit) -> Future[Report]:
+    return submit(lose_unsynced_of_a_life, STATES_OF_A_LIFE, SEED, SECONDS)
 
 
 @pytest.mark.usefixtures("images")
@@ -102,7 +108,7 @@ def push_and_cut(device: Disk, host: str, clients: list[Client], seconds: float)
     return refused
 
 
-@pytest.mark.usefixtures("strace")
+@pytest.mark.usefixtures("life")  # begun first: it is the longest
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_what_was_not_synced(report_of: ReportOf, operation: str) -> None:
     report = report_of(REPLAYED, partial(lose_unsynced, number=STATES, seed=SEED, seconds=SECONDS), operation)
@@ -111,9 +117,8 @@ def test_what_was_not_synced(report_of: ReportOf, operation: str) -> None:
     assert report.acked >= 1
 
 
-@pytest.mark.usefixtures("strace")
-def test_what_was_not_synced_in_a_whole_life(submit: Submit, say: Say) -> None:
-    report = submit(lose_unsynced_of_a_life, STATES_OF_A_LIFE, SEED, SECONDS).result()
+def test_what_was_not_synced_in_a_whole_life(life: Future[Report], say: Say) -> None:
+    report = life.result()
     say(
         f"the same of a root from its first start on: {report.calls} calls, {report.cases} states,"
         f" {report.acked} of them with something acknowledged; lost or unusable: {len(report.problems)}"
