@@ -116,7 +116,7 @@ def states(history: History, number: int, choice: random.Random) -> Iterator[Sta
 
 def _choices(history: History, most: int, choice: random.Random) -> Iterator[tuple[int, Sequence[Change]]]:
     stakes = {moment: history.at_stake(moment) for moment in history.ends()}
-    for moment, stake in stakes.items():
+    for moment, stake in choice.sample(list(stakes.items()), len(stakes)):
         yield moment, []
         for kinds in _KINDS:
             yield moment, [change for change in stake if isinstance(change.effect, kinds)]

@@ -24,12 +24,12 @@ from tests.crash.sweep import Report, Submit, Sweep
 from tests.crash.test_live_server import CLIENTS, fsck, server
 from tests.crash.tiers import pick
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(pick(ci=120, soak=3600))]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(pick(ci=300, soak=3600))]
 
 CUTS = {"ext4": pick(ci=60, soak=1000), "xfs": pick(ci=20, soak=300)}
 LIVE = {"ext4": pick(ci=3, soak=150), "xfs": pick(ci=2, soak=50)}
 STATES, STATES_OF_A_LIFE = pick(ci=120, soak=7000), pick(ci=250, soak=7000)
-SECONDS = pick(ci=40, soak=330)  # for the states of one operation
+SECONDS = pick(ci=100, soak=330)  # for the states of one operation
 
 SEED = tiers.seed()
 REPLAYED = f"states that a power cut may leave by what was synced, CRASH_SEED={SEED}"

@@ -313,7 +313,7 @@ def test_a_failed_sync_is_final(folder: str) -> None:
     other.require_sound()
     with pytest.raises(StoreDegraded, match=r"fsync of old failed .*Input/output error"):
         install(files, folder)
-    assert probe.begun == ["fsync", "unlink"]
+    assert probe.begun == ["chmod", "fsync", "unlink"]
     assert listing(folder) == {"degraded"}
     for each in (files, other, files_of(folder)):
         with pytest.raises(StoreDegraded, match="fsck"):
@@ -325,7 +325,7 @@ def test_a_failed_sync_of_a_small_file_leaves_none_of_it(folder: str) -> None:
     probe = Recorder({("before", "fsync"): failure(errno.EIO)})
     with pytest.raises(StoreDegraded):
         write(files_of(folder, probe), folder)
-    assert probe.begun == ["create", "write", "fsync", "unlink"]
+    assert probe.begun == ["create", "write", "chmod", "fsync", "unlink"]
     assert listing(folder) == {"degraded"}
 
 
