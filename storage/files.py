@@ -181,8 +181,8 @@ class Files:
         fsync, since the next one of the same file would succeed without its bytes being there.
         """
         try:
+            self.chmod(descriptor, 0o400)  # before the fsync, which makes the mode durable too
             self.fsync(descriptor, source)
-            self.chmod(descriptor, 0o400)
             if not _same_file(descriptor, final):  # rename between two names of one inode does nothing
                 self.unlink(temporary)
                 self.link(source, temporary)
@@ -197,8 +197,8 @@ class Files:
         descriptor = self.create(temporary)
         try:
             self.append(descriptor, [data])
-            self.fsync(descriptor, temporary)
             self.chmod(descriptor, 0o400)
+            self.fsync(descriptor, temporary)
             self.rename(temporary, final)
         except BaseException:
             self.unlink(temporary)

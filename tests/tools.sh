@@ -18,8 +18,10 @@ skopeo               skopeo
 debootstrap          debootstrap
 update-ca-certificates ca-certificates
 openssl              openssl
+strace               strace
 mkfs.ext4            e2fsprogs
 mkfs.xfs             xfsprogs
+losetup              mount
 '
 # command     module                                                     version
 GO_TOOLS='

@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from unittest.mock import patch
 
 from storage.files import Probe
 from storage.store import open_store
@@ -13,6 +14,8 @@ from tests.crash.evidence import Seen, files_below, look
 from tests.crash.operations import Operation, World, prepare
 
 ACKED = b"acked"
+
+Run = Callable[[Callable[[Say], None]], End]
 
 Contents = Mapping[str, tuple[bytes, int]]
 """Path → bytes and mode of every file of a root; the folders are the same in every state."""
@@ -30,6 +33,10 @@ def write_files(root: str, contents: Contents) -> None:
     """Make these the only files. A copy of all folders for each case would cost ten times as much."""
     for path in files_below(root):
         os.unlink(path)
+    add_files(contents)
+
+
+def add_files(contents: Contents) -> None:
     for path, (data, mode) in contents.items():
         with open(path, "wb") as file:
             file.write(data)
@@ -69,11 +76,24 @@ def make_arena(root: str, *, closed: bool) -> Arena:
     return arena
 
 
-def perform(arena: Arena, operation: Operation, arrange: Callable[[], None], probe: Probe) -> End:
+def reboot() -> None:
+    """For a child: what an earlier process has hashed is not to be trusted, as after a power cut."""
+    patch("storage.store._boot", lambda: "the next boot").start()
+
+
+def perform(
+    arena: Arena,
+    operation: Operation,
+    arrange: Callable[[], None],
+    probe: Probe | None = None,
+    *,
+    durable: bool = True,
+    run: Run = run_in_child,
+) -> End:
     """The operation in a child that dies of what `arrange` prepares, else by itself once it has told."""
 
     def act(say: Say) -> None:
-        store = open_store(arena.root, probe=probe)
+        store = open_store(arena.root, durable=durable, probe=probe)
 
         async def main() -> None:
             arrange()
@@ -83,4 +103,4 @@ def perform(arena: Arena, operation: Operation, arrange: Callable[[], None], pro
 
         asyncio.run(main())
 
-    return run_in_child(act)
+    return run(act)

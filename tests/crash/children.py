@@ -26,13 +26,15 @@ class End:
     said: bytes
 
 
-def run_in_child(act: Callable[[Say], None]) -> End:
+def run_in_child(act: Callable[[Say], None], begun: Callable[[int], None] = lambda _: None) -> End:
+    """`begun` is told the child's process id while it lives."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
         _live(act, writer)
     os.close(writer)
+    begun(child)
     with open(reader, "rb") as file:
         said = file.read()
     _, status = os.waitpid(child, 0)

@@ -8,8 +8,10 @@ from concurrent.futures import Future, ProcessPoolExecutor
 
 import pytest
 
+from tests.crash import disks, syscalls
 from tests.crash.operations import OPERATIONS
 from tests.crash.sweep import Report, Submit, Sweep
+from tests.missing import absent
 
 COUNTED = pytest.StashKey[dict[str, list[Report]]]()
 LINES = pytest.StashKey[list[str]]()
@@ -27,7 +29,7 @@ def submit() -> Iterator[Submit]:
     """
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     context = multiprocessing.get_context("forkserver")
-    sweeps = ("failures", "first_start", "losing", "copies")
+    sweeps = ("failures", "first_start", "losing", "copies", "lives", "power")
     context.set_forkserver_preload([f"tests.crash.{name}" for name in sweeps])
     with tempfile.TemporaryDirectory(prefix="crash-", dir=memory) as folder:
         pool = ProcessPoolExecutor(2, mp_context=context)
@@ -50,6 +52,19 @@ def report_of(submit: Submit, request: pytest.FixtureRequest) -> Callable[[str, 
         return report
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def images() -> None:
+    """File systems in files can be mounted here, and the power of one be cut."""
+    if lacking := disks.lacking():
+        absent(lacking)
+
+
+@pytest.fixture(scope="session")
+def strace() -> None:
+    if lacking := syscalls.lacking():
+        absent(lacking)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -15,10 +16,11 @@ from storage.files import Files
 from storage.links import Links
 from storage.manifests import Manifests
 from storage.rows import FileSize
+from storage.sessions import Sessions
 from tests.crash.operations import FRESH
 
-_append, _claim, _write = Files.append, Links.claim, Database.write
-_put_bytes, _put_names = BlobStore.put, Manifests.put
+_append, _fsync, _claim, _write = Files.append, Files.fsync, Links.claim, Database.write
+_begin, _chmod, _put_bytes, _put_names = Sessions.__init__, Files.chmod, BlobStore.put, Manifests.put
 
 
 @contextmanager
@@ -109,4 +111,79 @@ def claim_without_look() -> Iterator[None]:
         await _claim(self, repository, digest, lambda it: file_size(it) or len(FRESH), upload)
 
     with patch.object(Links, "claim", claim):
+        yield
+
+
+@contextmanager
+def no_file_fsync() -> Iterator[None]:
+    """A file gets its name while its bytes are only in memory; folders are synced."""
+
+    def fsync(self: Files, descriptor: int, target: str) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            _fsync(self, descriptor, target)
+
+    with patch.object(Files, "fsync", fsync):
+        yield
+
+
+@contextmanager
+def hash_outlives_its_boot() -> Iterator[None]:
+    """What was hashed before a power cut is believed after it, whatever the disk holds now."""
+
+    def begin(self: Sessions, database: Database, _boot: str) -> None:
+        _begin(self, database, "always the same")
+
+    with patch.object(Sessions, "__init__", begin):
+        yield
+
+
+@contextmanager
+def mode_not_synced() -> Iterator[None]:
+    """A file is sealed after its bytes were synced: it may be found open to writing."""
+
+    def fsync(self: Files, descriptor: int, target: str) -> None:
+        _fsync(self, descriptor, target)
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            _chmod(self, descriptor, 0o400)
+
+    with patch.object(Files, "chmod", lambda *_: None), patch.object(Files, "fsync", fsync):
+        yield
+
+
+@contextmanager
+def no_folder_fsync() -> Iterator[None]:
+    """The index may name a file whose own name is only in memory."""
+    with patch.object(Files, "fsync_folder", lambda _files, _path: None):
+        yield
+
+
+@contextmanager
+def no_index_fsync() -> Iterator[None]:
+    """A commit is acknowledged while it is only in memory."""
+
+    async def write(self: Database, change: Callable[[Connection], Any], *, durable: bool = True) -> Any:
+        return await _write(self, change, durable=False)
+
+    with patch.object(Database, "write", write):
+        yield
+
+
+@contextmanager
+def overwritten_in_place() -> Iterator[None]:
+    """A blob that is pushed again is emptied and written anew, instead of replaced as a whole."""
+
+    def install(self: Files, descriptor: int, source: str, temporary: str, final: str) -> None:
+        with suppress(FileNotFoundError):
+            os.chmod(final, 0o600)
+        written = os.open(final, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self.truncate(written, 0)
+            self.append(written, [os.pread(descriptor, os.fstat(descriptor).st_size, 0)])
+            self.chmod(written, 0o400)
+            self.fsync(written, final)
+        finally:
+            os.close(written)
+        self.fsync_folder(os.path.dirname(final))
+
+    with patch.object(Files, "install", install):
         yield

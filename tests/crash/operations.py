@@ -67,17 +67,23 @@ class World:
 Verb = Callable[[World], Awaitable[None]]
 
 
+async def _nothing(_: World) -> None:
+    """Whoever began the session begins another, which no name tells of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """`again` is what a client does that has seen no answer; `grows` the most that the session may hold.
 
-    `checkpoints`: begins with an empty WAL and copies its own back, which may fail unseen.
+    `anew`: what it does if its session turns out to be lost. `checkpoints`: begins with an empty WAL and
+    copies its own back, which may fail unseen.
     """
 
     run: Verb
     again: Verb
     grows: bytes = PART
     checkpoints: bool = False
+    anew: Verb = _nothing
 
 
 def chunk(data: bytes = b"", start: int | None = None) -> Chunk:
@@ -208,8 +214,10 @@ def _repeatable(verb: Verb) -> Operation:
 OPERATIONS: Mapping[str, Operation] = {
     "begin an upload": _repeatable(_begin),
     "append a chunk": Operation(_append, _resume, WHOLE),
-    "close an upload": Operation(_finish(PART), _finish_again(PART)),
-    "close an upload with a last chunk": Operation(_finish(WHOLE), _finish_again(WHOLE), WHOLE),
+    "close an upload": Operation(_finish(PART), _finish_again(PART), anew=_push("app", PART)),
+    "close an upload with a last chunk": Operation(
+        _finish(WHOLE), _finish_again(WHOLE), WHOLE, anew=_push("app", WHOLE)
+    ),
     "close an upload with wrong bytes": Operation(_mismatch, _mismatch, WHOLE + REST),
     "push a blob in one request": _repeatable(_push("lib", FRESH)),
     "push a blob that is there": _repeatable(_push("lib", BASE)),

@@ -15,7 +15,7 @@ from functools import cache, partial
 
 from storage.store import Store, open_store
 from tests.crash import verdict
-from tests.crash.arena import ACKED, Arena, make_arena, perform
+from tests.crash.arena import ACKED, Arena, make_arena, perform, reboot
 from tests.crash.children import Say, die, die_at_file_size, run_in_child
 from tests.crash.evidence import Seen, look
 from tests.crash.faults import FRACTIONS, Switch, at, record, tear
@@ -87,8 +87,11 @@ def count_calls(events: Sequence[str]) -> int:
 
 
 def set_stage(folder: str, name: str, mutant: Mutant) -> Stage:
+    return stage_in(_arena_in(folder, closed=OPERATIONS[name].checkpoints), name, mutant)
+
+
+def stage_in(arena: Arena, name: str, mutant: Mutant) -> Stage:
     operation = OPERATIONS[name]
-    arena = _arena_in(folder, closed=operation.checkpoints)
 
     async def run(world: World) -> None:
         with mutant():
@@ -182,16 +185,18 @@ def _kill(stage: Stage, disturbance: Disturbance) -> Found:
     end = perform(stage.arena, stage.disturbed, arrange, switch)
     acked = end.said == ACKED
     problems = [] if end.signal in (signal.SIGKILL, signal.SIGXFSZ) else [f"ended by {end}"]
-    return problems + _start_again(stage, acked=acked), acked
+    return problems + start_again(stage, acked=acked), acked
 
 
-def _start_again(stage: Stage, *, acked: bool) -> list[str]:
-    """As the next server would, on what a death has left."""
+def start_again(stage: Stage, *, acked: bool, cut: bool = False) -> list[str]:
+    """As the next server would, on what a death has left, or a cut of the power."""
     arena, after = stage.arena, stage.rehearsal.after
 
     def act(say: Say) -> None:
+        if cut:
+            reboot()
         store = open_store(arena.root)
-        found = asyncio.run(verdict.go_on(store, arena, stage.operation, after, acked=acked))
+        found = asyncio.run(verdict.go_on(store, arena, stage.operation, after, acked=acked, cut=cut))
         say(json.dumps([found + verdict.close(store, after), acked]).encode())
 
     return answer(run_in_child(act).said)[0]

@@ -2,8 +2,6 @@
 
 import http.client
 import json
-import os
-import random
 import re
 import time
 from collections import Counter
@@ -17,7 +15,7 @@ from storage.digest import Digest
 from tests.builders import OCI_CONFIG, OCI_IMAGE, blob, descriptor, image
 from tests.crash.beside import TIMEOUT, Pusher
 from tests.crash.test_live_server import fsck
-from tests.crash.tiers import pick
+from tests.crash.tiers import pick, seed
 from tests.e2e.serving import serve
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(pick(120, 1800))]
@@ -33,18 +31,18 @@ _SWEPT = re.compile(r"garbage collection: (\d+) manifests and (\d+) blobs")
 def test_nothing_that_a_client_leans_on_is_collected(
     tmp_path: Path, say: Callable[[str], None], workers: int
 ) -> None:
-    seed = int(os.environ.get("CRASH_SEED") or random.SystemRandom().getrandbits(32))
-    print(f"CRASH_SEED={seed}")
+    number = seed()
+    print(f"CRASH_SEED={number}")
     flags = ["--workers", str(workers), "--no-access-log", "--gc-grace", str(GRACE)]
     with serve(tmp_path, *flags) as server, ThreadPoolExecutor(CLIENTS) as pool:
-        clients = [Pusher(server.host, number, seed, patience=0.8 * GRACE) for number in range(CLIENTS)]
+        clients = [Pusher(server.host, place, number, patience=0.8 * GRACE) for place in range(CLIENTS)]
         for done in [pool.submit(client.work, SECONDS) for client in clients]:
             done.result()
     events = sum((client.tally.events for client in clients), Counter[str]())
     wrong = [message for client in clients for message in client.tally.wrong]
     swept = sum(int(blobs) for _, blobs in _SWEPT.findall(server.log.read_text()))
     say(
-        f"garbage collected beside {CLIENTS} clients, {workers} workers, CRASH_SEED={seed}: "
+        f"garbage collected beside {CLIENTS} clients, {workers} workers, CRASH_SEED={number}: "
         f"{events.total()} events ({', '.join(f'{n} × {event}' for event, n in sorted(events.items()))}), "
         f"{swept} blobs swept; unpullable or falsely refused: {len(wrong)}"
     )

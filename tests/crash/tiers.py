@@ -1,6 +1,7 @@
-"""How long the crash suite runs: minutes for every change (CI), or hours before a release (`make soak`)."""
+"""How much the crash suite does: what each run of CI has time for, or all that `CRASH_TIER=soak` asks for."""
 
 import os
+import random
 
 SOAK = os.environ.get("CRASH_TIER") == "soak"
 
@@ -8,3 +9,8 @@ SOAK = os.environ.get("CRASH_TIER") == "soak"
 def pick(ci: int, soak: int) -> int:
     """The number for the tier that was asked for."""
     return soak if SOAK else ci
+
+
+def seed() -> int:
+    """`CRASH_SEED`, else another one for each run: print it, so that a failure can be repeated."""
+    return int(os.environ.get("CRASH_SEED") or random.SystemRandom().getrandbits(32))

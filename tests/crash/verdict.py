@@ -9,43 +9,59 @@ from registry.registry import Registry
 from registry.repository import Repository
 from storage.check import check
 from storage.digest import Digest
-from storage.errors import StorageError
+from storage.errors import DigestMismatch, StorageError, UploadMissing
 from storage.store import Store
 from tests.crash.arena import Arena
 from tests.crash.evidence import Names, Seen, look, names_in
 from tests.crash.operations import Operation, World
 
-_NEVER = -1.0  # idle seconds that every session exceeds, also one begun in this very second
+EVERY = -1.0  # idle seconds that every session exceeds, also one begun in this very second
 
 
 async def go_on(
-    store: Store, arena: Arena, operation: Operation, after: Seen, *, acked: bool, distrusted: bool = False
+    store: Store,
+    arena: Arena,
+    operation: Operation,
+    after: Seen,
+    *,
+    acked: bool,
+    distrusted: bool = False,
+    cut: bool = False,
 ) -> list[str]:
     """Everything is as it must be; the operation can be repeated; expiry leaves nothing behind.
 
-    `distrusted`: an fsync has failed, after which a session's bytes may be thrown away.
+    `distrusted`: an fsync has failed, after which a session's bytes may be thrown away. `cut`: the power has
+    failed, which an upload session need not outlive, nor its end; what it holds then may be anything.
     """
     world = World(store, arena.session)
     seen = look(arena.root)
-    report = await check(store, read=read)
     problems = [
-        *seen.problems,
-        *(f"{finding.kind} {finding.subject}: {finding.message}" for finding in report.findings),
-        *[problem async for problem in _read_all(world.registry, seen.names)],
-        *_state_problems(seen, arena, operation, after, acked=acked, distrusted=distrusted),
+        *await unsound(world, seen),
+        *_name_problems(seen, arena, after, acked=acked),
+        *([] if cut else _session_problems(seen, arena, operation, after, acked, distrusted)),
     ]
     try:
-        await operation.again(world)
+        await _repeat(operation, world, cut=cut)
     except Exception as error:
         problems.append(f"repeating it failed: {error!r}")
-    await world.registry.expire_uploads(_NEVER)
+    await world.registry.expire_uploads(EVERY)
     seen = look(arena.root)
     problems += seen.problems
     if seen.names != after.names:
-        problems.append(f"repeated, {_difference(seen.names, after.names)}")
+        problems.append(f"repeated, {difference(seen.names, after.names)}")
     if seen.waiting or seen.sessions:
         problems.append(f"expiry left {sorted(seen.waiting)}")
     return problems
+
+
+async def unsound(world: World, seen: Seen) -> list[str]:
+    """What the bare files, fsck and a client that pulls everything have to complain about."""
+    report = await check(world.store, read=read)
+    return [
+        *seen.problems,
+        *(f"{finding.kind} {finding.subject}: {finding.message}" for finding in report.findings),
+        *[problem async for problem in _read_all(world.registry, seen.names)],
+    ]
 
 
 def close(store: Store, after: Seen) -> list[str]:
@@ -53,18 +69,30 @@ def close(store: Store, after: Seen) -> list[str]:
     return ["closing changed the names"] if names_in(store.layout.root) != after.names else []
 
 
-def _state_problems(
-    seen: Seen, arena: Arena, operation: Operation, after: Seen, *, acked: bool, distrusted: bool
-) -> Iterator[str]:
+async def _repeat(operation: Operation, world: World, *, cut: bool) -> None:
+    try:
+        await operation.again(world)
+    except (UploadMissing, DigestMismatch):
+        if not cut:
+            raise
+        await operation.anew(world)
+
+
+def _name_problems(seen: Seen, arena: Arena, after: Seen, *, acked: bool) -> Iterator[str]:
     """An acknowledged operation is there; another is there as a whole, or not at all."""
+    if acked and seen.names != after.names:
+        yield f"acknowledged, but {difference(seen.names, after.names)}"
+    elif seen.names not in (arena.before.names, after.names):
+        yield f"half of it can be seen: {difference(seen.names, after.names)}"
+
+
+def _session_problems(
+    seen: Seen, arena: Arena, operation: Operation, after: Seen, acked: bool, distrusted: bool
+) -> Iterator[str]:
     if acked:
-        if seen.names != after.names:
-            yield f"acknowledged, but {_difference(seen.names, after.names)}"
         if sorted(seen.sessions.values()) != sorted(after.sessions.values()):
             yield "acknowledged, but the upload sessions are others"
         return
-    if seen.names not in (arena.before.names, after.names):
-        yield f"half of it can be seen: {_difference(seen.names, after.names)}"
     held = seen.sessions.get(arena.session)
     if held is None:
         if not distrusted and (seen.names != after.names or arena.session in after.sessions):
@@ -73,7 +101,7 @@ def _state_problems(
         yield f"the upload session holds {len(held)} bytes that nobody sent in this order"
 
 
-def _difference(found: Names, wanted: Names) -> str:
+def difference(found: Names, wanted: Names) -> str:
     parts = []
     for kind in ("links", "manifests", "edges", "tags"):
         have, want = getattr(found, kind), getattr(wanted, kind)

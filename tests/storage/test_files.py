@@ -217,9 +217,9 @@ def test_install_syncs_before_it_names_and_the_folder_before_it_returns(folder: 
     os.close(scene(folder))
     probe = Recorder()
     install(files_of(folder, probe), folder)
-    assert probe.names == ["fsync", "chmod", "link", "rename", "fsync"]
+    assert probe.names == ["chmod", "fsync", "link", "rename", "fsync"]
     assert [target for _, target in probe.calls[2:]] == ["old.new", "final", os.path.basename(folder)]
-    assert probe.calls[0] == ("fsync", "old")
+    assert probe.calls[1] == ("fsync", "old"), "the mode is synced too"
     assert listing(folder) == {"old", "final"}
     assert content(f"{folder}/final") == (b"data", 0o400)
     assert os.path.samefile(f"{folder}/old", f"{folder}/final")
@@ -228,8 +228,8 @@ def test_install_syncs_before_it_names_and_the_folder_before_it_returns(folder: 
 def test_a_small_file_is_synced_before_it_is_named_and_its_folder_before_it_returns(folder: str) -> None:
     probe = Recorder()
     write(files_of(folder, probe), folder)
-    assert probe.names == ["create", "write", "fsync", "chmod", "rename", "fsync"]
-    assert probe.calls[2][1] == "temporary"
+    assert probe.names == ["create", "write", "chmod", "fsync", "rename", "fsync"]
+    assert probe.calls[3][1] == "temporary"
     assert probe.calls[-1][1] == os.path.basename(folder)
     assert listing(folder) == {"final"}
     assert content(f"{folder}/final") == (b"data", 0o400)
@@ -298,7 +298,7 @@ def test_installing_again_only_syncs(folder: str) -> None:
     install(files_of(folder), folder)
     probe = Recorder()
     install(files_of(folder, probe), folder)
-    assert probe.names == ["fsync", "chmod", "fsync"]
+    assert probe.names == ["chmod", "fsync", "fsync"]
     assert content(f"{folder}/final") == (b"data", 0o400)
 
 
@@ -313,7 +313,7 @@ def test_a_failed_sync_is_final(folder: str) -> None:
     other.require_sound()
     with pytest.raises(StoreDegraded, match=r"fsync of old failed .*Input/output error"):
         install(files, folder)
-    assert probe.begun == ["fsync", "unlink"]
+    assert probe.begun == ["chmod", "fsync", "unlink"]
     assert listing(folder) == {"degraded"}
     for each in (files, other, files_of(folder)):
         with pytest.raises(StoreDegraded, match="fsck"):
@@ -325,7 +325,7 @@ def test_a_failed_sync_of_a_small_file_leaves_none_of_it(folder: str) -> None:
     probe = Recorder({("before", "fsync"): failure(errno.EIO)})
     with pytest.raises(StoreDegraded):
         write(files_of(folder, probe), folder)
-    assert probe.begun == ["create", "write", "fsync", "unlink"]
+    assert probe.begun == ["create", "write", "chmod", "fsync", "unlink"]
     assert listing(folder) == {"degraded"}
 
 

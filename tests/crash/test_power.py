@@ -1,0 +1,127 @@
+"""Power cuts: on real file systems at every call, and by what was synced, in every way that POSIX allows.
+
+The first cannot see all: on ext4 and XFS any fsync makes all earlier names durable too. The second cannot
+see what a file system does wrong. Neither sees a disk that lies about its cache.
+"""
+
+import random
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.crash import tiers
+from tests.crash.disks import Disk, disk
+from tests.crash.ledger import Client, Ledger, losses
+from tests.crash.lives import lose_unsynced_of_a_life
+from tests.crash.operations import OPERATIONS
+from tests.crash.power import cut_power
+from tests.crash.replay import lose_unsynced
+from tests.crash.sweep import Report, Submit, Sweep
+from tests.crash.test_live_server import CLIENTS, fsck, server
+from tests.crash.tiers import pick
+
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(pick(ci=300, soak=3600))]
+
+CUTS = {"ext4": pick(ci=60, soak=1000), "xfs": pick(ci=20, soak=300)}
+LIVE = {"ext4": pick(ci=3, soak=150), "xfs": pick(ci=2, soak=50)}
+STATES, STATES_OF_A_LIFE = pick(ci=120, soak=7000), pick(ci=250, soak=7000)
+SECONDS = pick(ci=100, soak=330)  # for the states of one operation
+
+SEED = tiers.seed()
+REPLAYED = f"states that a power cut may leave by what was synced, CRASH_SEED={SEED}"
+
+Say = Callable[[str], None]
+ReportOf = Callable[[str, Sweep, str], Report]
+
+
+@pytest.fixture(scope="module")
+def cuts(submit: Submit) -> Callable[[str], Report]:
+    """The report for a kind of file system; the first call begins those of all."""
+    begun = {kind: submit(cut_power, kind, number, SEED) for kind, number in CUTS.items()}
+    return lambda kind: begun[kind].result()
+
+
+@pytest.fixture(scope="module")
+def life(strace: None, submit: Submit) -> Future[Report]:
+    return submit(lose_unsynced_of_a_life, STATES_OF_A_LIFE, SEED, SECONDS)
+
+
+@pytest.mark.usefixtures("images")
+@pytest.mark.parametrize("kind", CUTS)
+def test_cut_at_any_call(cuts: Callable[[str], Report], say: Say, kind: str) -> None:
+    report = cuts(kind)
+    say(
+        f"power cuts on {kind} at calls of {len(OPERATIONS)} operations and after their answers,"
+        f" CRASH_SEED={SEED}: {report.cases} cuts, {report.acked} after the answer; lost, dangling,"
+        f" half-visible or unrepeatable: {len(report.problems)}"
+    )
+    assert not report.problems, "\n".join(report.problems[:20])
+    assert report.cases == CUTS[kind]
+    assert report.cases // 2 <= report.acked < report.cases
+
+
+@pytest.mark.usefixtures("images")
+@pytest.mark.parametrize("kind", LIVE)
+def test_cut_below_a_live_server(tmp_path: Path, say: Say, kind: str) -> None:
+    moments, ledger = random.Random(SEED), Ledger()
+    clients = [Client("", number, ledger, random.Random(f"{SEED}/{number}")) for number in range(CLIENTS)]
+    lost, refused = [], 0
+    with disk(str(tmp_path), kind) as device:
+        root = Path(device.mount) / "root"
+        for _ in range(LIVE[kind]):
+            with server(root, workers=1) as (_, host):
+                lost += losses(host, ledger)
+                refused += push_and_cut(device, host, clients, moments.uniform(0.2, 0.8))
+            device.restart()
+        with server(root, workers=1) as (_, host):
+            lost += losses(host, ledger, everything=True)
+        found = fsck(root)
+    acked = sum(ledger.acked.values())
+    say(
+        f"power cuts on {kind} below a server, CRASH_SEED={SEED}: {LIVE[kind]} cuts, {acked} writes"
+        f" acknowledged, {len(ledger.legal)} names read; lost or wrong: {len(lost)}, refused: {refused}"
+    )
+    assert not lost, "\n".join(lost[:20])
+    assert not found, "\n".join(found[:20])
+    assert not refused, "\n".join(ledger.refused[:20])
+    assert acked >= 20 * LIVE[kind]
+
+
+def push_and_cut(device: Disk, host: str, clients: list[Client], seconds: float) -> int:
+    """How many writes were refused while there was power."""
+    ledger = clients[0].ledger
+    ledger.refused.clear()
+    for client in clients:
+        client.host = host
+    threads = [threading.Thread(target=client.push_until_cut) for client in clients]
+    for thread in threads:
+        thread.start()
+    threads[0].join(seconds)
+    refused = len(ledger.refused)
+    device.cut()
+    for thread in threads:
+        thread.join()
+    return refused
+
+
+@pytest.mark.usefixtures("life")  # begun first: it is the longest
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_was_not_synced(report_of: ReportOf, operation: str) -> None:
+    report = report_of(REPLAYED, partial(lose_unsynced, number=STATES, seed=SEED, seconds=SECONDS), operation)
+    assert not report.problems, "\n".join(report.problems[:20])
+    assert report.cases >= 4
+    assert report.acked >= 1
+
+
+def test_what_was_not_synced_in_a_whole_life(life: Future[Report], say: Say) -> None:
+    report = life.result()
+    say(
+        f"the same of a root from its first start on: {report.calls} calls, {report.cases} states,"
+        f" {report.acked} of them with something acknowledged; lost or unusable: {len(report.problems)}"
+    )
+    assert not report.problems, "\n".join(report.problems[:20])
+    assert report.cases > report.acked >= report.cases // 3
