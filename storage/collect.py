@@ -73,7 +73,8 @@ async def foresee(store: Store, rules: Rules) -> tuple[list[Item], list[Item], R
     with temporary_root() as folder:
         path = os.path.join(folder, "index.db")
         await asyncio.to_thread(store.database.snapshot, path)
-        copy = Database(path, os.path.join(folder, "write.lock"), store.files, durable=False)
+        lock, machine = os.path.join(folder, "write.lock"), store.database.clock.machine
+        copy = Database(path, lock, store.files, durable=False, machine=machine)
         try:
             with closing(copy.scan()) as connection:
                 receiving = _receiving(store)
