@@ -1,4 +1,4 @@
-"""The store's time: what passed on this boot counts, what wall clocks say in between only if it is believable."""
+"""The store's time: what passes on a boot counts, and wall clocks in between if they can be believed."""
 
 from dataclasses import replace
 

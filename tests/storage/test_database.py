@@ -17,16 +17,21 @@ from typing import Protocol
 import pytest
 
 from storage import database as module
-from storage.database import Connection, Database
+from storage.clock import Anchor, Machine
+from storage.database import Connection, Database, note_time
+from storage.digest import Digest, schema_tag
 from storage.errors import BlobMissing, IndexFailed, StoreDegraded, StoreFull, StoreUnusable
 from storage.files import Files, Probe
+from tests.storage.hands import Hands
 from tests.storage.probes import NO_ROOM, FailAt, Recorder, failure
 
 MIB = 2**20
 
 
 class Opener(Protocol):
-    def __call__(self, *, durable: bool = True, probe: Probe | None = None) -> Database: ...
+    def __call__(
+        self, *, durable: bool = True, probe: Probe | None = None, machine: Machine | None = None
+    ) -> Database: ...
 
 
 @pytest.fixture
@@ -34,8 +39,10 @@ def opener(folder: str) -> Iterator[Opener]:
     """Opens one index, as often as it is called."""
     with ExitStack() as stack:
 
-        def opened(*, durable: bool = True, probe: Probe | None = None) -> Database:
-            database = open_in(folder, durable=durable, probe=probe)
+        def opened(
+            *, durable: bool = True, probe: Probe | None = None, machine: Machine | None = None
+        ) -> Database:
+            database = open_in(folder, durable=durable, probe=probe, machine=machine)
             stack.callback(database.close)
             return database
 
@@ -47,9 +54,11 @@ def database(opener: Opener) -> Database:
     return opener()
 
 
-def open_in(folder: str, *, durable: bool = True, probe: Probe | None = None) -> Database:
+def open_in(
+    folder: str, *, durable: bool = True, probe: Probe | None = None, machine: Machine | None = None
+) -> Database:
     files = Files(f"{folder}/degraded", durable=durable, probe=probe)
-    return Database(f"{folder}/index.db", f"{folder}/write.lock", files, durable=durable)
+    return Database(f"{folder}/index.db", f"{folder}/write.lock", files, durable=durable, machine=machine)
 
 
 def insert(name: str) -> Callable[[Connection], str]:
@@ -414,6 +423,109 @@ async def test_any_folder_name_will_do(folder: str, name: str) -> None:
         assert await names(database) == ["a"]
         assert await database.read(names_in, long=True) == ["a"]
     assert "index.db" in os.listdir(f"{folder}/{name}")
+
+
+# -- copies ------------------------------------------------------------------------------------------------
+
+
+async def test_a_snapshot_is_the_index_of_one_moment(database: Database, folder: str) -> None:
+    """With what is in the log alone, and whatever comes later."""
+    await database.write(insert("a"))
+    path = f"{folder}/a copy's path.db"
+    await asyncio.to_thread(database.snapshot, path)
+    await database.write(insert("b"))
+    with closing(sqlite3.connect(path)) as copy:
+        assert names_in(copy) == ["a"]
+        assert copy.execute("PRAGMA user_version").fetchone() == (len(module.MIGRATIONS),)
+        assert copy.execute("PRAGMA auto_vacuum").fetchone() == (2,)
+    assert await names(database) == ["a", "b"]
+
+
+async def test_a_snapshot_is_taken_while_others_write(database: Database, folder: str) -> None:
+    await database.write(insert("a"))
+    async with held_up(database):
+        waiting = asyncio.create_task(database.write(insert("b")))
+        await asyncio.to_thread(database.snapshot, f"{folder}/copy.db")
+    await waiting
+    with closing(sqlite3.connect(f"{folder}/copy.db")) as copy:
+        assert names_in(copy) == ["a"]
+
+
+@pytest.mark.parametrize("name", ["index.db", "there.db", "nowhere/copy.db"])
+async def test_a_snapshot_harms_no_file(database: Database, folder: str, name: str) -> None:
+    with open(f"{folder}/there.db", "wb") as file:
+        file.write(b"somebody's")
+    await database.write(insert("a"))
+    with pytest.raises(IndexFailed, match="could not be copied"):
+        database.snapshot(f"{folder}/{name}")
+    assert await names(database) == ["a"]
+    with open(f"{folder}/there.db", "rb") as file:
+        assert file.read() == b"somebody's"
+
+
+# -- time --------------------------------------------------------------------------------------------------
+
+
+def anchor_in(connection: Connection) -> Anchor:
+    return Anchor(*connection.execute("SELECT boot, uptime, time, wall FROM clock").fetchone())
+
+
+async def test_a_new_index_notes_when_it_began(opener: Opener) -> None:
+    hands = Hands()
+    database = opener(machine=hands.machine)
+    assert await database.read(anchor_in) == Anchor("first boot", 1000, 1_700_000_000, 1_700_000_000)
+    hands.wait(60)
+    other = opener(machine=hands.machine)
+    assert await other.read(anchor_in) == database.clock.anchor == other.clock.anchor
+    assert other.clock.now() == database.clock.now() == 1_700_000_060
+
+
+async def test_each_boot_goes_on_from_what_was_noted_last(opener: Opener) -> None:
+    hands = Hands()
+    database = opener(machine=hands.machine)
+    hands.wait(500)
+    await database.write(lambda connection: note_time(connection, database.clock.look()))
+    noted = await database.read(anchor_in)
+    assert noted == Anchor("first boot", 1500, 1_700_000_500, 1_700_000_500)
+    hands.boot_again("second boot", off=40)
+    again = opener(machine=hands.machine)
+    assert again.clock.now() == 1_700_000_540
+    assert (
+        await again.read(anchor_in) == again.clock.anchor == Anchor("second boot", 10, *[1_700_000_540] * 2)
+    )
+
+
+async def test_noting_the_time_changes_nothing_else(database: Database) -> None:
+    def change(connection: Connection) -> None:
+        connection.execute("UPDATE clock SET marked_in = 'a boot', collected = 7")
+        note_time(connection, Anchor("b", 1, 2, 3))
+        note_time(connection, Anchor("c", 4, 5, 6))
+
+    await database.write(change)
+    found = await database.read(lambda connection: connection.execute("SELECT * FROM clock").fetchall())
+    assert found == [(1, "c", 4, 5, 6, "a boot", 7)]
+
+
+async def test_statements_have_the_time_and_the_tags_of_the_schema(opener: Opener) -> None:
+    """On every connection: the writer's, both sorts of readers', a scan's."""
+    hands = Hands()
+    database = opener(machine=hands.machine)
+    short, foreign = Digest.of(b"x").binary, Digest.parse_any("blake3:abcdef").binary
+
+    def query(connection: Connection) -> tuple[object, ...]:
+        sql = "SELECT store_time(), schema_tag(?), schema_tag(?)"
+        found: tuple[object, ...] = connection.execute(sql, (short, foreign)).fetchone()
+        return found
+
+    for passed in (0, 25):
+        hands.wait(passed)
+        expected = (1_700_000_000 + passed, f"sha256-{Digest.of(b'x').encoded}", None)
+        assert expected[1] == schema_tag(short)
+        assert await database.read(query) == expected
+        assert await database.read(query, long=True) == expected
+        assert await database.write(query) == expected
+        with closing(database.scan()) as connection:
+            assert query(connection) == expected
 
 
 # -- other processes -----------------------------------------------------------------------------------
