@@ -3,7 +3,6 @@
 import asyncio
 import logging
 
-from registry.cli.text import size
 from registry.config import Settings
 from storage.collect import collect, collected
 from storage.errors import StorageError, StoreBusy
@@ -45,9 +44,9 @@ async def collect_in_turn(store: Store, rules: Rules) -> None:
 def _say(report: Report) -> None:
     if report.files or report.manifests or report.blobs:
         logger.info(
-            "garbage collection: %d manifests and %d blobs went, %s freed in %.1f s",
+            "garbage collection: %d manifests and %d blobs went, %.1f MB freed in %.1f s",
             report.manifests,
             report.blobs,
-            size(report.freed),
+            report.freed / 10**6,
             report.seconds,
         )
