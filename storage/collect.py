@@ -26,6 +26,7 @@ from storage.marking import Marked
 from storage.marks import has_marks
 from storage.store import Store
 from storage.sweeping import Gone, Swept
+from storage.threads import settle
 
 Result = TypeVar("Result")
 Sweep = Callable[[Connection, Marked, int, Sequence[int]], Swept]
@@ -72,7 +73,7 @@ async def foresee(store: Store, rules: Rules) -> tuple[list[Item], list[Item], R
     later: list[Item] = []
     with temporary_root() as folder:
         path = os.path.join(folder, "index.db")
-        await asyncio.to_thread(store.database.snapshot, path)
+        await settle(asyncio.to_thread(store.database.snapshot, path))
         lock, machine = os.path.join(folder, "write.lock"), store.database.clock.machine
         copy = Database(path, lock, store.files, durable=False, machine=machine)
         try:
@@ -144,7 +145,8 @@ class Collector:
     async def _look(self, query: Callable[..., Result], *arguments: Any) -> Result:
         """Ask the index in a thread, then rest."""
         begun = time.monotonic()
-        found = await asyncio.to_thread(query, self._connection, *arguments)
+        # Settled: a stop that closed the connection under a query ended the process by SIGSEGV.
+        found = await settle(asyncio.to_thread(query, self._connection, *arguments))
         await self._rest(begun)
         return found
 
@@ -260,12 +262,12 @@ class Collector:
 
         # Open meanwhile: to give a large file's room back takes longer than the lock may be held.
         large = [file.digest for file in files if file.size >= _LARGE]
-        opened = await asyncio.to_thread(blobs.hold, large) if large else []
+        opened = await settle(asyncio.to_thread(blobs.hold, large)) if large else []
         try:
             return await self._write(change, durable=False)
         finally:
             if opened:
-                await asyncio.to_thread(blobs.let_go, opened)
+                await settle(asyncio.to_thread(blobs.let_go, opened))
 
     # -- before and after ----------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import closing, suppress
 
 import pytest
@@ -524,6 +524,28 @@ async def test_a_degraded_store_lets_nothing_go(opener: Opener, hands: Hands) ->
     with pytest.raises(StoreDegraded):
         await collect(store, RULES)
     assert files(store) == {LAYER}
+
+
+@pytest.mark.parametrize("act", [collect, foresee])
+async def test_a_pass_that_is_cancelled_leaves_nothing_behind(
+    store: Store, act: Callable[[Store, Rules], Coroutine[object, object, object]]
+) -> None:
+    """At any moment, as when its server stops: no lock, no descriptor in use; and the next one works."""
+    for number in range(50):
+        await push_blob(store, f"r{number}", b"%d" % number)
+    cancelled = 0
+    for delay in range(20):
+        task = asyncio.create_task(act(store, Rules(at_once=True)))
+        await asyncio.sleep(delay / 1000)
+        cancelled += task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        with held(store.layout.gc_lock, "a test"):
+            pass
+    assert cancelled
+    await collect(store, Rules(at_once=True))
+    assert files(store) == set()
+    assert await store.names.listings.repositories(after="", limit=9) == []
 
 
 async def test_the_index_shrinks(store: Store, hands: Hands) -> None:
