@@ -20,6 +20,8 @@ _FILES = {
     "uploads",
     "quarantine",
     "write.lock",
+    "gc.lock",
+    "serving.lock",
     "index.db",
     "index.db-wal",
     "index.db-shm",

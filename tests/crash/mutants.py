@@ -7,7 +7,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from unittest.mock import patch
 
+from storage import sweeping
 from storage.blobs import BlobStore
+from storage.collect import Collector
 from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import StoreFull
@@ -15,6 +17,7 @@ from storage.files import Files
 from storage.links import Links
 from storage.manifests import Manifests
 from storage.rows import FileSize
+from storage.sweeping import Gone, is_present
 from tests.crash.operations import FRESH
 
 _append, _claim, _write = Files.append, Links.claim, Database.write
@@ -109,4 +112,43 @@ def claim_without_look() -> Iterator[None]:
         await _claim(self, repository, digest, lambda it: file_size(it) or len(FRESH), upload)
 
     with patch.object(Links, "claim", claim):
+        yield
+
+
+@contextmanager
+def files_taken_without_the_lock() -> Iterator[None]:
+    """A collector looks which files no row speaks for, and takes them then, while others may write."""
+
+    async def take_files(self: Collector, blobs: BlobStore, files: Sequence[Gone]) -> list[Gone]:
+        def query(connection: Connection) -> list[Gone]:
+            return [file for file in files if not is_present(connection, file.digest)]
+
+        unclaimed = await self._look(query)
+        for file in unclaimed:
+            blobs.unlink(file.digest)
+        return unclaimed
+
+    with patch.object(Collector, "_take_files", take_files):
+        yield
+
+
+@contextmanager
+def marks_not_looked_at_again() -> Iterator[None]:
+    """A collector takes what it has found to be old, whoever has been told of it since."""
+    remembered = {"links": sweeping.sweep_links, "manifests": sweeping.sweep_manifests}
+
+    def believing(table: str) -> Any:
+        def sweep(connection: Connection, repository: Any, before: int, blobs: Sequence[int]) -> Any:
+            connection.executemany(
+                f"UPDATE {table} SET mark = ? WHERE repository = ? AND blob = ?",
+                [(before, repository.id, blob) for blob in blobs],
+            )
+            return remembered[table](connection, repository, before, blobs)
+
+        return sweep
+
+    with (
+        patch.object(sweeping, "sweep_links", believing("links")),
+        patch.object(sweeping, "sweep_manifests", believing("manifests")),
+    ):
         yield

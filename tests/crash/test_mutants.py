@@ -11,12 +11,13 @@ import pytest
 
 from tests.crash import mutants
 from tests.crash.failures import fail_everywhere, remove_everywhere
+from tests.crash.intruders import intrude_everywhere
 from tests.crash.operations import FRESH
 from tests.crash.sweep import Mutant, Report, Submit, Sweep, kill_everywhere
 
 pytestmark = pytest.mark.crash
 
-PUSH, PUT = "push a blob in one request", "put a manifest by tag"
+PUSH, PUT, SWEEP = "push a blob in one request", "put a manifest by tag", "collect: sweep"
 
 
 def remove(folder: str, operation: str, mutant: Mutant) -> Report:
@@ -33,6 +34,13 @@ def remove(folder: str, operation: str, mutant: Mutant) -> Report:
         (mutants.full_disk_ignored, fail_everywhere, PUSH, "bytes that hash to something else"),
         (mutants.fsync_tried_again, fail_everywhere, PUSH, "the verb said that all went well"),
         (mutants.claim_without_look, remove, PUSH, "is present in the index and has no file"),
+        (
+            mutants.files_taken_without_the_lock,
+            intrude_everywhere,
+            SWEEP,
+            "is present in the index and has no file",
+        ),
+        (mutants.marks_not_looked_at_again, intrude_everywhere, SWEEP, "told of sha256:"),
     ],
 )
 def test_caught(
