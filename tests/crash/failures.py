@@ -89,7 +89,7 @@ async def _degraded_problems(store: Store) -> list[str]:
 
 
 def remove_everywhere(folder: str, name: str, data: bytes, mutant: Mutant = nullcontext) -> Report:
-    """Take the file of `data` away at each event before the last commit, as a collector may do to new bytes."""
+    """Take the file of `data` away before each event up to the last commit, as a collector may do."""
     stage = set_stage(folder, name, mutant)
     digest, events = Digest.of(data), stage.rehearsal.events
     path = os.path.join(stage.arena.root, "blobs", digest.algorithm, digest.encoded[:2], digest.encoded)

@@ -95,6 +95,8 @@ TEXTS = {
     "ephemeral": ("1", True),
     "access_log": ("No", False),
     "upload_expiry": ("1h30m", 5400),
+    "gc": ("off", False),
+    "gc_grace": ("2h", 7200),
     "drain": ("5", 5),
     "allow_network_fs": ("yes", True),
 }
