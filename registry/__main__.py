@@ -257,7 +257,7 @@ def collect_garbage(
     from registry.gc import rules_of
     from storage.garbage import Item
 
-    rules = replace(rules_of(settings), at_once=now)
+    rules = replace(rules_of(grace=settings.gc_grace), at_once=now)
 
     def tell(item: Item) -> None:
         items.append(item)

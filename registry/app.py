@@ -48,7 +48,7 @@ def policies(settings: Settings) -> list[Policy]:
 
 def tasks(store: Store, registry: Registry, settings: Settings) -> list[Task]:
     """What goes on beside the requests, in every worker, until the server stops."""
-    collecting = [partial(collect_in_turn, store, rules_of(settings))] if settings.gc else []
+    collecting = [partial(collect_in_turn, store, rules_of(grace=settings.gc_grace))] if settings.gc else []
     return [partial(_expire_uploads, registry, settings.upload_expiry), *collecting]
 
 

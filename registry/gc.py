@@ -3,7 +3,6 @@
 import asyncio
 import logging
 
-from registry.config import Settings
 from storage.collect import collect, collected
 from storage.errors import StorageError, StoreBusy
 from storage.garbage import DAY, Report, Rules
@@ -12,18 +11,19 @@ from storage.store import Store
 logger = logging.getLogger("registry")
 
 _PASSES = 4  # in one grace: garbage lives a quarter longer than it must
+_PATIENCE = 24  # graces that uploads hold a repository up at most
 _LOOKS = 4  # between two passes
 _SOON = 10.0  # seconds after a start
 _REST = 0.5  # times the work just done: a third of the time all is left to the clients
 
 
-def rules_of(settings: Settings) -> Rules:
-    return Rules(grace=settings.gc_grace)
+def rules_of(*, grace: int) -> Rules:
+    return Rules(grace=grace, patience=_PATIENCE * grace)
 
 
 async def collect_in_turn(store: Store, rules: Rules) -> None:
     """Collect for ever: a pass whenever the last one, whoever made it, is a quarter of the grace ago."""
-    interval = max(1, rules.grace // _PASSES)
+    interval = rules.grace / _PASSES
     await asyncio.sleep(min(_SOON, interval))
     while True:
         try:
@@ -44,9 +44,9 @@ async def collect_in_turn(store: Store, rules: Rules) -> None:
 def _say(report: Report) -> None:
     if report.files or report.manifests or report.blobs:
         logger.info(
-            "garbage collection: %d manifests and %d blobs went, %.1f MB freed in %.1f s",
+            "garbage collection: %d manifests and %d blobs went, %d bytes freed in %.1f s",
             report.manifests,
             report.blobs,
-            report.freed / 10**6,
+            report.freed,
             report.seconds,
         )

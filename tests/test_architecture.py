@@ -17,7 +17,7 @@ LAYERS = (
     ("registry.changes", "registry.access", "registry.recent"),
     ("registry.registry", "registry.uploads", "registry.repository", "registry.fsck", "registry.policies"),
     ("registry.api",),
-    ("registry.dropin", "registry.config", "registry.gc"),
+    ("registry.dropin", "registry.config"),
     ("registry.app",),
     ("registry.server",),
     ("registry.cli", "registry.__main__"),

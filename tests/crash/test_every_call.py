@@ -10,7 +10,6 @@ import pytest
 
 from tests.crash.failures import fail_everywhere, remove_everywhere
 from tests.crash.first_start import fail_first_starts, kill_first_starts
-from tests.crash.intruders import intrude_everywhere
 from tests.crash.operations import FRESH, NEW, OPERATIONS, PART
 from tests.crash.sweep import Report, Submit, Sweep, kill_everywhere
 
@@ -52,16 +51,6 @@ def test_installed_file_goes_away(submit: Submit, operation: str, data: bytes) -
     report = submit(remove_everywhere, operation, data).result()
     assert not report.problems, found(report)
     assert report.cases >= 5
-
-
-def test_clients_beside_a_collector(submit: Submit, say: Say) -> None:
-    report = submit(intrude_everywhere, "collect: sweep").result()
-    say(
-        f"clients at every call and before every change of a collector: {report.cases} cases;"
-        f" lost, dangling or falsely refused: {len(report.problems)}"
-    )
-    assert not report.problems, found(report)
-    assert report.cases >= 100
 
 
 def test_first_start(submit: Submit, say: Say) -> None:

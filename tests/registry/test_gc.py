@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from registry import gc
-from registry.app import tasks
+from registry.app import build
 from registry.config import Settings
 from registry.gc import collect_in_turn, rules_of
-from registry.registry import Registry
 from storage.collect import collect, collected
 from storage.errors import IndexFailed, StoreDegraded
 from storage.garbage import DAY, HOUR, Report, Rules
@@ -197,7 +196,7 @@ async def test_the_log_tells_of_what_went_alone(
     (record,) = caplog.records
     assert record.levelno == logging.INFO
     assert record.getMessage().startswith(
-        "garbage collection: 0 manifests and 1 blobs went, 0.3 MB freed in 0."
+        "garbage collection: 0 manifests and 1 blobs went, 300000 bytes freed in 0."
     )
 
 
@@ -221,13 +220,21 @@ async def test_a_stop_ends_a_pass_that_is_under_way(
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_the_settings_switch_it(store: Store, on: bool) -> None:
-    registry = Registry(store.names, store.blobs, store.uploads)
-    made = tasks(store, registry, Settings(root=store.layout.root, gc=on))
-    assert (collect_in_turn in {getattr(task, "func", None) for task in made}) is on
+async def test_the_settings_switch_it_and_say_its_grace(
+    store: Store, monkeypatch: pytest.MonkeyPatch, on: bool
+) -> None:
+    begun: list[tuple[Store, Rules]] = []
+
+    async def collect_in_turn(store: Store, rules: Rules) -> None:
+        begun.append((store, rules))
+
+    monkeypatch.setattr("registry.app.collect_in_turn", collect_in_turn)
+    app = build(store, Settings(root=store.layout.root, gc=on, gc_grace=77))
+    async with app.lifespan_context(app):
+        await asyncio.sleep(0.05)
+    assert begun == ([(store, rules_of(grace=77))] if on else [])
 
 
-def test_the_grace_is_that_of_the_settings() -> None:
-    assert rules_of(Settings(root="/", gc_grace=77)).grace == 77
-    assert rules_of(Settings(root="/")).grace == HOUR
-    assert not rules_of(Settings(root="/")).at_once
+def test_uploads_hold_up_for_many_graces() -> None:
+    assert rules_of(grace=HOUR) == RULES
+    assert rules_of(grace=10) == Rules(grace=10, patience=240)

@@ -17,7 +17,7 @@ from typing import Protocol
 import pytest
 
 from storage import database as module
-from storage.clock import Anchor, Machine
+from storage.clock import Anchor
 from storage.database import Connection, Database, note_time
 from storage.digest import Digest, schema_tag
 from storage.errors import BlobMissing, IndexFailed, StoreDegraded, StoreFull, StoreUnusable
@@ -29,9 +29,7 @@ MIB = 2**20
 
 
 class Opener(Protocol):
-    def __call__(
-        self, *, durable: bool = True, probe: Probe | None = None, machine: Machine | None = None
-    ) -> Database: ...
+    def __call__(self, *, durable: bool = True, probe: Probe | None = None) -> Database: ...
 
 
 @pytest.fixture
@@ -39,10 +37,8 @@ def opener(folder: str) -> Iterator[Opener]:
     """Opens one index, as often as it is called."""
     with ExitStack() as stack:
 
-        def opened(
-            *, durable: bool = True, probe: Probe | None = None, machine: Machine | None = None
-        ) -> Database:
-            database = open_in(folder, durable=durable, probe=probe, machine=machine)
+        def opened(*, durable: bool = True, probe: Probe | None = None) -> Database:
+            database = open_in(folder, durable=durable, probe=probe)
             stack.callback(database.close)
             return database
 
@@ -54,11 +50,9 @@ def database(opener: Opener) -> Database:
     return opener()
 
 
-def open_in(
-    folder: str, *, durable: bool = True, probe: Probe | None = None, machine: Machine | None = None
-) -> Database:
+def open_in(folder: str, *, durable: bool = True, probe: Probe | None = None) -> Database:
     files = Files(f"{folder}/degraded", durable=durable, probe=probe)
-    return Database(f"{folder}/index.db", f"{folder}/write.lock", files, durable=durable, machine=machine)
+    return Database(f"{folder}/index.db", f"{folder}/write.lock", files, durable=durable)
 
 
 def insert(name: str) -> Callable[[Connection], str]:
@@ -466,29 +460,47 @@ async def test_a_snapshot_harms_no_file(database: Database, folder: str, name: s
 # -- time --------------------------------------------------------------------------------------------------
 
 
+class OpenerBy(Protocol):
+    def __call__(self, hands: Hands) -> Database: ...
+
+
+@pytest.fixture
+def opener_by(folder: str) -> Iterator[OpenerBy]:
+    """Opens one index on a machine whose clocks a test moves."""
+    with ExitStack() as stack:
+
+        def opened(hands: Hands) -> Database:
+            files = Files(f"{folder}/degraded")
+            database = Database(f"{folder}/index.db", f"{folder}/write.lock", files, machine=hands.machine)
+            stack.callback(database.close)
+            return database
+
+        yield opened
+
+
 def anchor_in(connection: Connection) -> Anchor:
     return Anchor(*connection.execute("SELECT boot, uptime, time, wall FROM clock").fetchone())
 
 
-async def test_a_new_index_notes_when_it_began(opener: Opener) -> None:
+async def test_a_new_index_notes_when_it_began(opener_by: OpenerBy) -> None:
     hands = Hands()
-    database = opener(machine=hands.machine)
+    database = opener_by(hands)
     assert await database.read(anchor_in) == Anchor("first boot", 1000, 1_700_000_000, 1_700_000_000)
     hands.wait(60)
-    other = opener(machine=hands.machine)
+    other = opener_by(hands)
     assert await other.read(anchor_in) == database.clock.anchor == other.clock.anchor
     assert other.clock.now() == database.clock.now() == 1_700_000_060
 
 
-async def test_each_boot_goes_on_from_what_was_noted_last(opener: Opener) -> None:
+async def test_each_boot_goes_on_from_what_was_noted_last(opener_by: OpenerBy) -> None:
     hands = Hands()
-    database = opener(machine=hands.machine)
+    database = opener_by(hands)
     hands.wait(500)
     await database.write(lambda connection: note_time(connection, database.clock.look()))
     noted = await database.read(anchor_in)
     assert noted == Anchor("first boot", 1500, 1_700_000_500, 1_700_000_500)
     hands.boot_again("second boot", off=40)
-    again = opener(machine=hands.machine)
+    again = opener_by(hands)
     assert again.clock.now() == 1_700_000_540
     assert (
         await again.read(anchor_in) == again.clock.anchor == Anchor("second boot", 10, *[1_700_000_540] * 2)
@@ -506,10 +518,10 @@ async def test_noting_the_time_changes_nothing_else(database: Database) -> None:
     assert found == [(1, "c", 4, 5, 6, "a boot", 7)]
 
 
-async def test_statements_have_the_time_and_the_tags_of_the_schema(opener: Opener) -> None:
+async def test_statements_have_the_time_and_the_tags_of_the_schema(opener_by: OpenerBy) -> None:
     """On every connection: the writer's, both sorts of readers', a scan's."""
     hands = Hands()
-    database = opener(machine=hands.machine)
+    database = opener_by(hands)
     short, foreign = Digest.of(b"x").binary, Digest.parse_any("blake3:abcdef").binary
 
     def query(connection: Connection) -> tuple[object, ...]:
