@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 from registry.fsck import read
 from registry.names import RepositoryName, Tag
@@ -77,6 +78,11 @@ def _state_problems(
 
 def is_between(found: Names, before: Names, after: Names) -> bool:
     """Whether some of the names that have to go are gone, and no other."""
+    # Whether a manifest has a tag is left out: what belonged to one that went counts as untagged from then on.
+    found, before, after = (
+        replace(names, manifests=frozenset(row[:-1] for row in names.manifests))
+        for names in (found, before, after)
+    )
     return all(
         getattr(after, kind) <= getattr(found, kind) <= getattr(before, kind)
         for kind in ("links", "manifests", "edges", "tags")
