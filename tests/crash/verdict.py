@@ -78,7 +78,7 @@ def _state_problems(
 
 def is_between(found: Names, before: Names, after: Names) -> bool:
     """Whether some of the names that have to go are gone, and no other."""
-    # Whether a manifest has a tag is left out: what belonged to one that went counts as untagged from then on.
+    # Whether a manifest has a tag is left out: what belonged to one that went counts as untagged then.
     found, before, after = (
         replace(names, manifests=frozenset(row[:-1] for row in names.manifests))
         for names in (found, before, after)
