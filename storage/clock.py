@@ -8,7 +8,7 @@ grow old. So nothing is deleted for its age unless it was here for so long.
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _BOOT = "/proc/sys/kernel/random/boot_id"
 _LONGEST_OFF = 30 * 86400  # seconds
@@ -61,6 +61,11 @@ class Clock:
             off = wall - last.wall
             trusted = off if 0 <= off <= _LONGEST_OFF else 0
             self.anchor = Anchor(self.boot, uptime, last.time + trusted, wall)
+
+    @property
+    def machine(self) -> Machine:
+        """For another clock that shall go exactly as this one: also a boot without a name is the same."""
+        return replace(self._machine, boot=self.boot)
 
     def now(self) -> int:
         """Seconds, never more than have passed."""

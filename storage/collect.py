@@ -28,6 +28,7 @@ from storage.marks import has_marks
 from storage.snapshot import snapshot
 from storage.store import Store
 from storage.sweeping import Gone, Swept
+from storage.threads import settle
 
 Result = TypeVar("Result")
 Sweep = Callable[[Connection, Marked, int, Sequence[int]], Swept]
@@ -74,8 +75,9 @@ async def foresee(store: Store, rules: Rules) -> tuple[list[Item], list[Item], R
     later: list[Item] = []
     with temporary_root() as folder:
         path = os.path.join(folder, "index.db")
-        await asyncio.to_thread(snapshot, store.layout.index, path, store.files)
-        copy = Database(path, os.path.join(folder, "write.lock"), store.files, durable=False)
+        await settle(asyncio.to_thread(snapshot, store.layout.index, path, store.files))
+        lock, machine = os.path.join(folder, "write.lock"), store.database.clock.machine
+        copy = Database(path, lock, store.files, durable=False, machine=machine)
         try:
             with closing(copy.scan()) as connection:
                 receiving = _receiving(store)
@@ -147,7 +149,8 @@ class Collector:
     async def _look(self, query: Callable[..., Result], *arguments: Any) -> Result:
         """Ask the index in a thread, then rest."""
         begun = time.monotonic()
-        found = await asyncio.to_thread(query, self._connection, *arguments)
+        # Settled: a stop that closed the connection under a query ended the process by SIGSEGV.
+        found = await settle(asyncio.to_thread(query, self._connection, *arguments))
         await self._rest(begun)
         return found
 
@@ -197,8 +200,7 @@ class Collector:
     async def _set_marks(self, table: str, repository: Marked, blobs: Sequence[int]) -> None:
         for some in _pieces(blobs, _MARKS):
             # Shown: an answer kept from before would go on saying "here" without taking the mark off.
-            mark = self._database.clock.next()
-            await self._write(marking.set_marks, table, repository.id, mark, some, durable=False, shown=True)
+            await self._write(marking.set_marks, table, repository.id, some, durable=False, shown=True)
 
     async def _clear_marks(self, table: str, repository: Marked, blobs: Sequence[int]) -> None:
         for some in _pieces(blobs, _MARKS):
@@ -274,12 +276,12 @@ class Collector:
 
         # Open meanwhile: to give a large file's room back takes longer than the lock may be held.
         large = [file.digest for file in files if file.size >= _LARGE]
-        opened = await asyncio.to_thread(blobs.hold, large) if large else []
+        opened = await settle(asyncio.to_thread(blobs.hold, large)) if large else []
         try:
             return await self._write(change, durable=False)
         finally:
             if opened:
-                await asyncio.to_thread(blobs.let_go, opened)
+                await settle(asyncio.to_thread(blobs.let_go, opened))
 
     # -- before and after ----------------------------------------------------------------------------
 

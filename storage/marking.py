@@ -75,12 +75,14 @@ def named_again(connection: Connection, repository: int) -> list[int]:
     return column(connection, sql, repository)
 
 
-def set_marks(connection: Connection, table: str, repository: int, mark: int, blobs: Sequence[int]) -> None:
+def set_marks(connection: Connection, table: str, repository: int, blobs: Sequence[int]) -> None:
+    """From the next second on: what was told until now is told for the whole grace."""
     # Looked at again: since the query, a manifest may have come that names it.
     unnamed = f" AND NOT {IS_NAMED}" if table == "links" else ""
     connection.executemany(
-        f"UPDATE {table} SET mark = ? WHERE repository = ? AND blob = ? AND mark IS NULL{unnamed}",
-        [(mark, repository, blob) for blob in blobs],
+        f"UPDATE {table} SET mark = store_time() + 1"
+        f" WHERE repository = ? AND blob = ? AND mark IS NULL{unnamed}",
+        [(repository, blob) for blob in blobs],
     )
 
 

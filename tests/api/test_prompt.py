@@ -18,7 +18,9 @@ from registry.names import Reference
 from registry.pulls import Pull, Pulls
 from registry.registry import Registry
 from registry.repository import Repository
+from storage.collect import collect
 from storage.digest import Digest
+from storage.garbage import Rules
 from storage.manifests import ManifestRow
 from storage.store import Store
 from tests.api.world import CONFIG, IMAGE, LAYER, REPOSITORY, begin, digest, fill, push_image
@@ -230,6 +232,44 @@ async def test_an_answer_that_a_change_overtakes_is_not_kept(
         assert (await place.ask(TAG)).body == IMAGE
     assert place.find(TAG) is None
     assert (await place.ask(TAG)).status == (404 if moment == "after the look" else 200)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", [f"{BASE}/manifests/{digest(IMAGE)}", BLOB])
+async def test_what_was_kept_before_a_mark_is_not_given_after_it(
+    place: Place, path: str, method: str
+) -> None:
+    """Else "it is here" would be said, and the mark not taken off."""
+    async with connect_app(place.gate) as client:
+        for tag in ("latest", "docker", "all", "wide"):
+            assert (await client.delete(f"{BASE}/manifests/{tag}")).status_code == 202
+    before = await place.ask(path, method)
+    assert place.find(path, method) is not None
+    await mark_garbage(place)
+    assert path in await marked(place)
+    assert place.find(path, method) is None
+    after = await place.ask(path, method)
+    assert (after.status, after.body) == (before.status, before.body)
+    assert path not in await marked(place)
+    assert place.find(path, method) is not None, "it is right until the next mark"
+    await mark_garbage(place)
+    assert place.find(path, method) is None
+
+
+async def mark_garbage(place: Place) -> None:
+    """By another process: the command beside a server."""
+    with opened(Path(place.store.layout.root).parent) as other:
+        await collect(other, Rules(untagged=lambda _: -1))
+
+
+async def marked(place: Place) -> set[str]:
+    """The paths of marked content."""
+    sql = (
+        "SELECT 'blobs', digest FROM links JOIN blobs ON blobs.id = blob WHERE mark IS NOT NULL"
+        " UNION SELECT 'manifests', digest FROM manifests WHERE mark IS NOT NULL"
+    )
+    rows = await place.store.database.read(lambda connection: connection.execute(sql).fetchall())
+    return {f"{BASE}/{kind}/{Digest.from_binary(found)}" for kind, found in rows}
 
 
 async def test_bookkeeping_forgets_nothing(place: Place) -> None:

@@ -23,6 +23,7 @@ _FILES = {
     "write.lock",
     "gc.lock",
     "origin",
+    "serving.lock",
     "index.db",
     "index.db-wal",
     "index.db-shm",

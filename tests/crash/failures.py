@@ -89,11 +89,11 @@ async def _degraded_problems(store: Store) -> list[str]:
 
 
 def remove_everywhere(folder: str, name: str, data: bytes, mutant: Mutant = nullcontext) -> Report:
-    """Take the file of `data` away at each event before the commit, as a collector may do to new bytes."""
+    """Take the file of `data` away before each event up to the last commit, as a collector may do."""
     stage = set_stage(folder, name, mutant)
     digest, events = Digest.of(data), stage.rehearsal.events
     path = os.path.join(stage.arena.root, "blobs", digest.algorithm, digest.encoded[:2], digest.encoded)
-    commit = next(number for number, event in enumerate(events) if event.startswith("before commit"))
+    commit = max(number for number, event in enumerate(events) if event.startswith("before commit"))
     removals = ((f"file gone {events[n]}", *planned(n, remove(path))) for n in range(commit))
     return sweep(stage, removals, _remove)
 

@@ -8,7 +8,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 from unittest.mock import patch
 
+from storage import sweeping
 from storage.blobs import BlobStore
+from storage.collect import Collector
 from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import StoreFull
@@ -17,6 +19,7 @@ from storage.links import Links
 from storage.manifests import Manifests
 from storage.rows import FileSize
 from storage.sessions import Sessions
+from storage.sweeping import Gone, is_present
 from tests.crash.operations import FRESH
 
 _append, _fsync, _claim, _write = Files.append, Files.fsync, Links.claim, Database.write
@@ -127,6 +130,23 @@ def no_file_fsync() -> Iterator[None]:
 
 
 @contextmanager
+def files_taken_without_the_lock() -> Iterator[None]:
+    """A collector looks which files no row speaks for, and takes them then, while others may write."""
+
+    async def take_files(self: Collector, blobs: BlobStore, files: Sequence[Gone]) -> list[Gone]:
+        def query(connection: Connection) -> list[Gone]:
+            return [file for file in files if not is_present(connection, file.digest)]
+
+        unclaimed = await self._look(query)
+        for file in unclaimed:
+            blobs.unlink(file.digest)
+        return unclaimed
+
+    with patch.object(Collector, "_take_files", take_files):
+        yield
+
+
+@contextmanager
 def hash_outlives_its_boot() -> Iterator[None]:
     """What was hashed before a power cut is believed after it, whatever the disk holds now."""
 
@@ -186,4 +206,26 @@ def overwritten_in_place() -> Iterator[None]:
         self.fsync_folder(os.path.dirname(final))
 
     with patch.object(Files, "install", install):
+        yield
+
+
+@contextmanager
+def marks_not_looked_at_again() -> Iterator[None]:
+    """A collector takes what it has found to be old, whoever has been told of it since."""
+    remembered = {"links": sweeping.sweep_links, "manifests": sweeping.sweep_manifests}
+
+    def believing(table: str) -> Any:
+        def sweep(connection: Connection, repository: Any, before: int, blobs: Sequence[int]) -> Any:
+            connection.executemany(
+                f"UPDATE {table} SET mark = ? WHERE repository = ? AND blob = ?",
+                [(before, repository.id, blob) for blob in blobs],
+            )
+            return remembered[table](connection, repository, before, blobs)
+
+        return sweep
+
+    with (
+        patch.object(sweeping, "sweep_links", believing("links")),
+        patch.object(sweeping, "sweep_manifests", believing("manifests")),
+    ):
         yield

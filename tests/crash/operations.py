@@ -1,13 +1,18 @@
 """What a crash test's root holds before, and every operation that is killed or made to fail on it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from unittest.mock import patch
 
 from registry.names import RepositoryName, Tag
 from registry.registry import Registry
 from registry.repository import Repository
 from registry.uploads import Chunk, Uploads
+from storage.blobs import BlobStore
+from storage.collect import collect
+from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import (
     BlobMissing,
@@ -16,11 +21,17 @@ from storage.errors import (
     StorageError,
     UploadMissing,
 )
+from storage.garbage import DAY, HOUR, Rules
 from storage.sources import Pieces
 from storage.store import Store
 from tests.builders import OCI_CONFIG, OCI_IMAGE, OCI_INDEX, blob, descriptor, image, index
 
 FOREIGN_LAYER = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+
+_MARK = Rules(grace=DAY, untagged=lambda _: -1)
+SWEEP = Rules(grace=HOUR // 2, patience=HOUR // 2, untagged=lambda _: -1)
+"""Also in "app", although an upload is on its way into it."""
+_all_shards = BlobStore.shards
 
 CONFIG = b'{"architecture":"amd64","os":"linux"}'
 EMPTY = b"{}"
@@ -35,6 +46,12 @@ TWO = image(_CONFIG, [descriptor(BASE), descriptor(TOP), _ABSENT])
 LONE = image(_CONFIG, [descriptor(TOP)], annotations={"alone": "yes"})
 BOTH = index([descriptor(ONE, OCI_IMAGE), descriptor(TWO, OCI_IMAGE)])
 SIGNED = image(subject=descriptor(ONE, OCI_IMAGE), artifact_type="application/vnd.example.signature")
+
+# No tag leads to these; an hour before an operation begins, all but the last two were marked.
+WAS = image(_CONFIG, [descriptor(blob(3004, 4))])
+OUTER = index([descriptor(WAS, OCI_IMAGE)])
+SIGNATURE = image(_CONFIG, [descriptor(EMPTY)], annotations={"signs": str(Digest.of(WAS))})
+STRAY, LATE = blob(3005, 5), blob(3006, 6)
 
 NEW = image(_CONFIG, [descriptor(SPARE)])
 NEW_INDEX = index([descriptor(ONE, OCI_IMAGE), descriptor(LONE, OCI_IMAGE)])
@@ -60,6 +77,10 @@ class World:
     def lib(self) -> Repository:
         return Repository(self.registry, RepositoryName("lib"))
 
+    @property
+    def old(self) -> Repository:
+        return Repository(self.registry, RepositoryName("old"))
+
     def uploads(self, repository: str = "app") -> Uploads:
         return Uploads(self.registry, RepositoryName(repository), "")
 
@@ -76,7 +97,7 @@ class Operation:
     """`again` is what a client does that has seen no answer; `grows` the most that the session may hold.
 
     `anew`: what it does if its session turns out to be lost. `checkpoints`: begins with an empty WAL and
-    copies its own back, which may fail unseen.
+    copies its own back, which may fail unseen. `gradual`: takes names away in more than one transaction.
     """
 
     run: Verb
@@ -84,6 +105,7 @@ class Operation:
     grows: bytes = PART
     checkpoints: bool = False
     anew: Verb = _nothing
+    gradual: bool = False
 
 
 def chunk(data: bytes = b"", start: int | None = None) -> Chunk:
@@ -103,9 +125,28 @@ async def prepare(world: World) -> str:
             await world.app.put_manifest(Tag(tag), raw, OCI_IMAGE)
     await world.app.put_manifest(Tag("both"), BOTH, OCI_INDEX)
     await world.app.put_manifest(Digest.of(SIGNED), SIGNED, OCI_IMAGE)
+    await _leave_garbage(world)
     session = await world.uploads().begin()
     await world.uploads().append(session, chunk(PART))
     return session
+
+
+async def _leave_garbage(world: World) -> None:
+    """Marked: an index without a tag, its image and what signs that, and SPARE. And a file without a row."""
+    for data in (CONFIG, EMPTY, blob(3004, 4)):
+        await world.uploads("old").push(Digest.of(data), chunk(data))
+    await world.old.put_manifest(Digest.of(WAS), WAS, OCI_IMAGE)
+    await world.old.put_manifest(Tag("outer"), OUTER, OCI_INDEX)
+    await world.old.put_manifest(Tag(f"sha256-{Digest.of(WAS).encoded}.sig"), SIGNATURE, OCI_IMAGE)
+    await world.old.delete_tag(Tag("outer"))
+    await world.store.blobs.put(Digest.of(STRAY), STRAY)
+    assert (await collect(world.store, _MARK, walk=False)).waiting == 7
+    await world.store.database.write(_make_old)
+
+
+def _make_old(connection: Connection) -> None:
+    for table, column in (("links", "mark"), ("manifests", "mark"), ("repositories", "active")):
+        connection.execute(f"UPDATE {table} SET {column} = {column} - ?", (HOUR,))
 
 
 async def _begin(world: World) -> None:
@@ -199,6 +240,34 @@ async def _expire(world: World) -> None:
     await world.registry.expire_uploads(0)
 
 
+async def _mark(world: World) -> None:
+    await world.uploads().push(Digest.of(LATE), chunk(LATE))
+    assert (await collect(world.store, _MARK, walk=False)).waiting == 8
+
+
+async def _sweep(world: World) -> None:
+    await collect(world.store, SWEEP, walk=False)
+
+
+async def _sweep_again(world: World) -> None:
+    """Those who looked have taken marks off; what a death has left without a row goes too."""
+    with patch.object(BlobStore, "shards", _filled_shards):
+        await collect(world.store, replace(SWEEP, at_once=True))
+    assert {digest for digest, _ in world.store.blobs.walk()} == await present(world.store)
+
+
+def _filled_shards(blobs: BlobStore) -> Iterator[tuple[Digest, Digest]]:
+    """Those that are empty, nearly all, would take most of the time."""
+    return (each for each in _all_shards(blobs) if os.listdir(os.path.dirname(blobs._layout.blob(each[0]))))
+
+
+async def present(store: Store) -> set[Digest]:
+    """What the index says is here."""
+    sql = "SELECT digest FROM blobs WHERE state = 1"
+    rows = await store.database.read(lambda connection: connection.execute(sql).fetchall())
+    return {Digest.from_binary(found) for (found,) in rows}
+
+
 def _unless(gone: type[StorageError], verb: Verb) -> Verb:
     async def run(world: World) -> None:
         with suppress(gone):
@@ -234,4 +303,6 @@ OPERATIONS: Mapping[str, Operation] = {
     "delete a blob": Operation(_delete_blob, _unless(BlobMissing, _delete_blob)),
     "cancel an upload": Operation(_cancel, _unless(UploadMissing, _cancel)),
     "expire uploads": _repeatable(_expire),
+    "collect: mark": _repeatable(_mark),
+    "collect: sweep": Operation(_sweep, _sweep_again, gradual=True),
 }

@@ -13,6 +13,7 @@ import pytest
 
 from tests.crash import mutants
 from tests.crash.failures import fail_everywhere, remove_everywhere
+from tests.crash.intruders import intrude_everywhere
 from tests.crash.lives import lose_unsynced_of_a_life
 from tests.crash.operations import FRESH
 from tests.crash.power import cut_power
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.crash
 Say = Callable[[str], None]
 
 PUSH, PUT, REPLACE = "push a blob in one request", "put a manifest by tag", "push a blob that is there"
+SWEEP = "collect: sweep"
 _CUTS, _STATES, _SECONDS = 20, 60, 30.0
 
 
@@ -53,6 +55,13 @@ KILLED: list[Case] = [
     (mutants.full_disk_ignored, fail_everywhere, PUSH, "bytes that hash to something else"),
     (mutants.fsync_tried_again, fail_everywhere, PUSH, "the verb said that all went well"),
     (mutants.claim_without_look, remove, PUSH, "is present in the index and has no file"),
+    (
+        mutants.files_taken_without_the_lock,
+        intrude_everywhere,
+        SWEEP,
+        "is present in the index and has no file",
+    ),
+    (mutants.marks_not_looked_at_again, intrude_everywhere, SWEEP, "told of sha256:"),
 ]
 CUT: list[Case] = [
     (mutants.no_file_fsync, cut, PUSH, "bytes that hash to something else"),

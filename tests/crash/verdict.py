@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 from registry.fsck import read
 from registry.names import RepositoryName, Tag
@@ -37,7 +38,7 @@ async def go_on(
     seen = look(arena.root)
     problems = [
         *await unsound(world, seen),
-        *_name_problems(seen, arena, after, acked=acked),
+        *_name_problems(seen, arena, operation, after, acked=acked),
         *([] if cut else _session_problems(seen, arena, operation, after, acked, distrusted)),
     ]
     try:
@@ -78,10 +79,14 @@ async def _repeat(operation: Operation, world: World, *, cut: bool) -> None:
         await operation.anew(world)
 
 
-def _name_problems(seen: Seen, arena: Arena, after: Seen, *, acked: bool) -> Iterator[str]:
+def _name_problems(
+    seen: Seen, arena: Arena, operation: Operation, after: Seen, *, acked: bool
+) -> Iterator[str]:
     """An acknowledged operation is there; another is there as a whole, or not at all."""
     if acked and seen.names != after.names:
         yield f"acknowledged, but {difference(seen.names, after.names)}"
+    elif operation.gradual and is_between(seen.names, arena.before.names, after.names):
+        return
     elif seen.names not in (arena.before.names, after.names):
         yield f"half of it can be seen: {difference(seen.names, after.names)}"
 
@@ -99,6 +104,19 @@ def _session_problems(
             yield "the upload session is lost, and its bytes with it"
     elif not (held.startswith(arena.before.sessions[arena.session]) and operation.grows.startswith(held)):
         yield f"the upload session holds {len(held)} bytes that nobody sent in this order"
+
+
+def is_between(found: Names, before: Names, after: Names) -> bool:
+    """Whether some of the names that have to go are gone, and no other."""
+    # Whether a manifest has a tag is left out: what belonged to one that went counts as untagged then.
+    found, before, after = (
+        replace(names, manifests=frozenset(row[:-1] for row in names.manifests))
+        for names in (found, before, after)
+    )
+    return all(
+        getattr(after, kind) <= getattr(found, kind) <= getattr(before, kind)
+        for kind in ("links", "manifests", "edges", "tags")
+    )
 
 
 def difference(found: Names, wanted: Names) -> str:

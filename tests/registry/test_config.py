@@ -99,6 +99,8 @@ TEXTS = {
     "access_log": ("No", False),
     "upload_expiry": ("1h30m", 5400),
     "scrub_rate": ("10", 10),
+    "gc": ("off", False),
+    "gc_grace": ("2h", 7200),
     "drain": ("5", 5),
     "allow_network_fs": ("yes", True),
     "untagged": ("2w1d", 15 * 86_400),

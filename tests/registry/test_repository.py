@@ -3,6 +3,9 @@
 import asyncio
 import errno
 import os
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 
 import pytest
 
@@ -12,6 +15,8 @@ from registry.errors import Denied, ManifestInvalid
 from registry.manifests import ManifestKind, read_manifest
 from registry.names import RepositoryName, Tag
 from registry.repository import Repository, describe
+from storage.collect import collect
+from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import (
     BlobMissing,
@@ -22,6 +27,8 @@ from storage.errors import (
     ReferencesMissing,
     StorageError,
 )
+from storage.garbage import Rules
+from storage.locks import held
 from storage.manifests import EdgeKind
 from storage.store import Store
 from tests.builders import EMPTY_JSON, OCI_CONFIG, OCI_IMAGE, OCI_INDEX, descriptor, image, index
@@ -327,3 +334,133 @@ async def test_who_asks_for_a_manifest_pulls_it(store: Store) -> None:
     await repository.manifest_row(TWO)
     await registry.pulls.flush()
     assert sorted(await pulled(store)) == sorted([ONE, TWO])
+
+
+# -- what a collector has marked ---------------------------------------------------------------------------
+
+GARBAGE = b"a blob that no manifest names"
+Asked = Callable[[Repository], Awaitable[object]]
+
+
+async def ask_blob(repository: Repository) -> object:
+    return await repository.blob_size(Digest.of(GARBAGE))
+
+
+async def ask_manifest(repository: Repository) -> object:
+    return (await repository.manifest_row(ONE)).size
+
+
+# What is asked, what the answer is, and what says that there is none.
+MARKED: dict[str, tuple[Asked, int, type[StorageError]]] = {
+    "a blob": (ask_blob, len(GARBAGE), BlobMissing),
+    "a manifest": (ask_manifest, len(FIRST), ManifestMissing),
+}
+marked_content = pytest.mark.parametrize(("ask", "answer", "fact"), MARKED.values(), ids=MARKED)
+
+
+async def mark(store: Store) -> Repository:
+    """Content without a use in a repository, and a pass of a collector."""
+    registry, _ = listened(store)
+    repository = Repository(registry, NAME)
+    await push(registry, GARBAGE)
+    await repository.put_manifest(LATEST, FIRST, None)
+    await repository.delete_tag(LATEST)
+    await collect(store, Rules(untagged=lambda _: -1))
+    assert await marks(store) == [True, True]
+    return repository
+
+
+async def marks(store: Store) -> list[bool]:
+    """Of the blob and of the manifest."""
+    blob = await store.names.links.find(NAME, Digest.of(GARBAGE))
+    return [blob.marked, (await store.names.manifests.find(NAME, ONE)).marked]
+
+
+@marked_content
+async def test_who_may_push_takes_a_mark_off(
+    store: Store, ask: Asked, answer: int, fact: type[StorageError]
+) -> None:
+    repository = await mark(store)
+    assert await ask(repository) == answer
+    assert await marks(store) == [ask is not ask_blob, ask is not ask_manifest]
+
+
+@marked_content
+async def test_who_may_only_pull_leaves_it(
+    store: Store, ask: Asked, answer: int, fact: type[StorageError]
+) -> None:
+    repository = await mark(store)
+    reading = Repository(repository._registry, NAME, may_push=lambda: False)
+    assert await ask(reading) == answer
+    assert await marks(store) == [True, True]
+
+
+async def test_the_right_to_push_is_looked_at_for_marks_alone(store: Store) -> None:
+    """Most answers are about what has none."""
+    repository = await mark(store)
+    await ask_blob(repository)
+    await ask_manifest(repository)
+
+    def may_push() -> bool:
+        raise AssertionError("asked without a need")
+
+    other = Repository(repository._registry, NAME, may_push=may_push)
+    assert (await ask_blob(other), await ask_manifest(other)) == (len(GARBAGE), len(FIRST))
+
+
+@marked_content
+async def test_a_mark_that_stays_on_is_an_absence_to_who_may_push(
+    store: Store, ask: Asked, answer: int, fact: type[StorageError]
+) -> None:
+    """Another process keeps the index for itself: "not here" lets the client push, which is always right."""
+    repository = await mark(store)
+    reading = Repository(repository._registry, NAME, may_push=lambda: False)
+    with held(store.layout.write_lock, "a test"):
+        begun = time.monotonic()
+        with pytest.raises(fact):
+            await ask(repository)
+        assert 0.9 < time.monotonic() - begun < 3
+        assert await ask(reading) == answer
+        assert await marks(store) == [True, True]
+    assert await ask(repository) == answer
+    assert await marks(store) == [ask is not ask_blob, ask is not ask_manifest]
+
+
+@marked_content
+async def test_what_is_swept_between_the_look_and_the_writers_turn_is_missing(
+    store: Store, ask: Asked, answer: int, fact: type[StorageError]
+) -> None:
+    repository = await mark(store)
+    with ExitStack() as stack:
+        stack.enter_context(held(store.layout.write_lock, "a test"))
+        sweep = asyncio.create_task(store.database.write(_sweep))
+        await asyncio.sleep(0)  # it is queued
+        asked = asyncio.create_task(_fact_of(ask(repository)))
+        await asyncio.sleep(0)
+        stack.close()
+        await sweep
+        assert await asked is fact
+
+
+def _sweep(connection: Connection) -> None:
+    for table in ("links", "manifests"):
+        connection.execute(f"DELETE FROM {table} WHERE mark IS NOT NULL")
+
+
+async def _fact_of(call: Awaitable[object]) -> type[StorageError] | None:
+    try:
+        await call
+    except StorageError as error:
+        return type(error)
+    return None
+
+
+@marked_content
+async def test_a_degraded_store_says_what_it_has(
+    store: Store, ask: Asked, answer: int, fact: type[StorageError]
+) -> None:
+    """Marks are bookkeeping: to take one off needs no disk that keeps its word. Nothing is swept there."""
+    repository = await mark(store)
+    store.files.latch("a test")
+    assert await ask(repository) == answer
+    assert await marks(store) == [ask is not ask_blob, ask is not ask_manifest]

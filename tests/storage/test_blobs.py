@@ -1,6 +1,7 @@
 """Blob files: what has the name of a digest, and what is done about files that should not have it."""
 
 import asyncio
+import itertools
 import os
 import stat
 from collections.abc import Callable
@@ -256,3 +257,80 @@ async def test_the_walk_sees_every_entry_in_order(store: Store) -> None:
     assert [digest for digest, _ in found if digest] == sorted(digests)
     assert sorted(entry.name for digest, entry in found if digest is None) == sorted(strays)
     assert all(entry.name == digest.encoded for digest, entry in found if digest)
+
+
+# -- for collectors ----------------------------------------------------------------------------------------
+
+
+async def test_what_is_held_open_outlives_its_name(store: Store) -> None:
+    """The room is given back when it is let go, which needs no lock."""
+    digest, path = await put(store, b"bytes")
+    other, _ = await put(store, b"others", "sha512")
+    descriptors = len(os.listdir("/dev/fd"))
+    opened = store.blobs.hold([digest, Digest.of(b"absent"), other])
+    assert [os.pread(descriptor, 9, 0) for descriptor in opened] == [b"bytes", b"others"]
+    store.blobs.unlink(digest)
+    assert not os.path.exists(path)
+    assert os.pread(opened[0], 9, 0) == b"bytes"
+    store.blobs.let_go(opened)
+    assert len(os.listdir("/dev/fd")) == descriptors
+
+
+async def test_only_regular_files_are_held(store: Store) -> None:
+    digest, path = await put(store, b"bytes")
+    os.unlink(path)
+    os.symlink("/etc/hostname", path)
+    assert store.blobs.hold([digest]) == []
+
+
+async def test_unlinking_is_one_call_and_may_be_repeated(opener: Opener) -> None:
+    recorder = Recorder()
+    store = opener(probe=recorder)
+    digest, path = await put(store, b"bytes")
+    recorder.calls.clear()
+    store.blobs.unlink(digest)
+    store.blobs.unlink(digest)
+    assert recorder.calls == [("unlink", os.path.basename(path))]  # the second found nothing
+    assert store.blobs.size(digest) is None
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+async def test_shards_cover_every_digest_once(store: Store, algorithm: str) -> None:
+    shards = [(low, high) for low, high in store.blobs.shards() if low.algorithm == algorithm]
+    assert len(shards) == 256
+    length = ALGORITHMS[algorithm].hex_length
+    numbers = [(int(low.encoded, 16), int(high.encoded, 16)) for low, high in shards]
+    assert (numbers[0][0], numbers[-1][1]) == (0, 16**length - 1)
+    assert all(high + 1 == low for (_, high), (low, _) in itertools.pairwise(numbers))
+    assert all(
+        {os.path.dirname(store.layout.blob(low)), os.path.dirname(store.layout.blob(high))}
+        == {os.path.join(store.layout.root, "blobs", algorithm, low.encoded[:2])}
+        for low, high in shards
+    )
+
+
+async def test_lists_say_what_a_shard_holds(store: Store) -> None:
+    sizes = {(await put(store, bytes(number)))[0]: number for number in range(20)}
+    sizes[(await put(store, b"long", "sha512"))[0]] = 4
+    some = next(iter(sizes))
+    folder = os.path.dirname(store.layout.blob(some))
+    for name in ("note.txt", some.encoded[:2] + "0" * 61 + "g", "ff" + "0" * 61):
+        with open(os.path.join(folder, name), "wb"):
+            pass
+    listed = [(low, high, store.blobs.list(low, idle=0)) for low, high in store.blobs.shards()]
+    assert {digest: size for _, _, found in listed for digest, size in found.items()} == sizes
+    assert all(low <= digest <= high for low, high, found in listed for digest in found)
+
+
+@pytest.mark.parametrize(
+    ("age", "idle", "listed"),
+    [(0, 0, True), (0, 60, False), (59, 60, False), (61, 60, True), (-3600, 60, False), (-3600, 0, False)],
+)
+async def test_lists_leave_out_what_is_new(
+    store: Store, monkeypatch: pytest.MonkeyPatch, age: float, idle: float, listed: bool
+) -> None:
+    """By when the file got its name, and never one of the future: the clock was set back."""
+    digest, path = await put(store, b"bytes")
+    named = os.stat(path).st_ctime
+    monkeypatch.setattr("storage.blobs.time.time", lambda: named + age)
+    assert store.blobs.list(digest, idle=idle) == ({digest: 5} if listed else {})

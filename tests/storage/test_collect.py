@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import closing, suppress
 
 import pytest
 
 from storage import sweeping
-from storage.collect import collect
+from storage.collect import collect, foresee
 from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import BlobMissing, IndexFailed, StoreBusy, StoreDegraded
@@ -462,6 +463,35 @@ async def test_content_that_a_manifest_may_lack_is_remembered_as_missing(store: 
     assert await store.names.links.find("b", Digest.of(LAYER)) == LinkRow(len(LAYER))
 
 
+@pytest.mark.parametrize("size", [1, 2**20 - 1, 2**20, 3 * 2**20])
+async def test_a_large_file_gives_its_room_back_after_the_lock_only(
+    store: Store, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """It is open while its name goes."""
+    raw = bytes(size)
+    await store.blobs.put(Digest.of(raw), raw)
+    unlink, held_open = store.blobs.unlink, []
+
+    def noted(digest: Digest) -> None:
+        unlink(digest)
+        held_open.append(is_open(f"{digest.encoded} (deleted)"))
+
+    monkeypatch.setattr(store.blobs, "unlink", noted)
+    report = await collect(store, Rules(grace=0))
+    assert (report.strays, report.freed) == (1, size)
+    assert held_open == [size >= 2**20]
+    assert not is_open(f"{Digest.of(raw).encoded} (deleted)")
+
+
+def is_open(name: str) -> bool:
+    """Whether this process has a descriptor of a file whose path ends so."""
+    found = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # that of the listing itself
+            found.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return any(path.endswith(name) for path in found)
+
+
 # -- what stops it -----------------------------------------------------------------------------------------
 
 
@@ -494,6 +524,28 @@ async def test_a_degraded_store_lets_nothing_go(opener: Opener, hands: Hands) ->
     assert files(store) == {LAYER}
 
 
+@pytest.mark.parametrize("act", [collect, foresee])
+async def test_a_pass_that_is_cancelled_leaves_nothing_behind(
+    store: Store, act: Callable[[Store, Rules], Coroutine[object, object, object]]
+) -> None:
+    """At any moment, as when its server stops: no lock, no descriptor in use; and the next one works."""
+    for number in range(50):
+        await push_blob(store, f"r{number}", b"%d" % number)
+    cancelled = 0
+    for delay in range(20):
+        task = asyncio.create_task(act(store, Rules(at_once=True)))
+        await asyncio.sleep(delay / 1000)
+        cancelled += task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        with held(store.layout.gc_lock, "a test"):
+            pass
+    assert cancelled
+    await collect(store, Rules(at_once=True))
+    assert files(store) == set()
+    assert await store.names.listings.repositories(after="", limit=9) == []
+
+
 async def test_the_index_shrinks(store: Store, hands: Hands) -> None:
     for number in range(20):
         raw = b"manifest %d" % number
@@ -508,3 +560,78 @@ async def test_the_index_shrinks(store: Store, hands: Hands) -> None:
     await collect(store, RULES)
     await store.database.checkpoint()
     assert os.path.getsize(store.layout.index) < before / 2
+
+
+# -- looking ahead -----------------------------------------------------------------------------------------
+
+
+async def everything(store: Store) -> None:
+    """All of the above at once, for several repositories."""
+    await untagged_index(store)
+    await push_image(store, REFERRER, "r", layers=[OTHER], repository="b")
+    await push_blob(store, "b", b"old upload")
+    await push_blob(store, "c", b"only here")
+    await push_image(store, b"signature", f"sha256-{Digest.of(IMAGE).encoded}.sig", layers=[b"signed"])
+
+
+def seen(store: Store) -> tuple[list[str], set[bytes]]:
+    """Every row of the index, every file."""
+    with closing(store.database.scan()) as connection:
+        return list(connection.iterdump()), files(store)
+
+
+Told = list[tuple[str, str, str, int, str]]
+
+
+def told(items: Sequence[Item]) -> Told:
+    return sorted((item.kind, item.repository, item.name, item.size, item.why) for item in items)
+
+
+async def passed(store: Store) -> tuple[Told, Report]:
+    heard: list[Item] = []
+    report = await collect(store, RULES, walk=False, tell=heard.append)
+    return told(heard), report
+
+
+SUMS = ("manifests", "blobs", "tags", "repositories", "files", "freed")
+
+
+@pytest.mark.parametrize("act", [everything, replaced, deleted, signed_by_tag_and_untagged, only_by_digest])
+@pytest.mark.parametrize("marked", [False, True], ids=["nothing marked yet", "all marked a grace ago"])
+async def test_what_is_foreseen_is_what_then_goes(store: Store, hands: Hands, act: Act, marked: bool) -> None:
+    await act(store)
+    hands.wait(MONTH + 1)
+    if marked:
+        await collect(store, RULES)
+        hands.wait(HOUR + 2)
+    before = seen(store)
+    now, later, both = await foresee(store, RULES)
+    assert seen(store) == before
+    went, first = await passed(store)
+    hands.wait(HOUR + 2)
+    went_later, second = await passed(store)
+    assert (told(now), told(later)) == (went, went_later)
+    assert bool(now) is (marked and act is not only_by_digest)
+    for name in SUMS:
+        assert getattr(both, name) == getattr(first, name) + getattr(second, name), name
+    hands.wait(HOUR + 2)
+    went, third = await passed(store)
+    assert (went, third.files, third.waiting) == ([], 0, 0)
+
+
+async def test_what_uploads_hold_up_is_foreseen_as_later(store: Store, hands: Hands) -> None:
+    digest = await push_blob(store, "a", LAYER)
+    await collect(store, RULES)
+    hands.wait(HOUR + 2)
+    await store.names.sessions.begin(await begin(store, b"so far"), "a", "", "sha256")
+    now, later, both = await foresee(store, RULES)
+    assert now == []
+    assert {item.name for item in later} == {"a", str(digest)}
+    assert both.held_up == ["a"]
+
+
+async def test_looking_ahead_needs_no_lock(store: Store) -> None:
+    await push_blob(store, "a", LAYER)
+    with held(store.layout.gc_lock, "a test"), held(store.layout.write_lock, "a test"):
+        now, later, _ = await foresee(store, RULES)
+    assert (len(now), len(later)) == (0, 2)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from storage.collect import collect
 from storage.digest import ALGORITHMS, Digest
 from storage.errors import (
     BlobMissing,
@@ -28,8 +29,10 @@ from storage.errors import (
     UploadSealed,
     WrongLength,
 )
+from storage.garbage import Rules
 from storage.links import LinkRow
 from storage.manifests import Edge, EdgeKind, ManifestRow, TagCheck
+from storage.store import Store
 from tests.builders import blob
 from tests.storage.conftest import Opener
 from tests.storage.pushing import (
@@ -56,22 +59,30 @@ FOREIGN = Digest.parse_any("blake3:abcdef")
 
 @dataclass(frozen=True, slots=True)
 class Pair:
+    """`mark`: a collector passes, and marks whatever no tag leads to."""
+
     writer: Side
     reader: Side
+    mark: Callable[[], Awaitable[object]]
 
 
 def durable(opener: Opener) -> Pair:
     store = opener()
-    return Pair(store, store)
+    return Pair(store, store, collector(store))
 
 
 def ephemeral(opener: Opener) -> Pair:
     store = opener(durable=False)
-    return Pair(store, store)
+    return Pair(store, store, collector(store))
 
 
 def two_openings(opener: Opener) -> Pair:
-    return Pair(opener(), opener())
+    writer = opener()
+    return Pair(writer, opener(), collector(writer))
+
+
+def collector(store: Store) -> Callable[[], Awaitable[object]]:
+    return lambda: collect(store, Rules(untagged=lambda _: -1))
 
 
 IMPLEMENTATIONS = [durable, ephemeral, two_openings]

@@ -18,9 +18,12 @@ from typing import Protocol
 import pytest
 
 from storage import database as module
-from storage.database import Connection, Database
+from storage.clock import Anchor
+from storage.database import Connection, Database, note_time
+from storage.digest import Digest, schema_tag
 from storage.errors import BlobMissing, IndexFailed, StoreDegraded, StoreFull, StoreUnusable
 from storage.files import Files, Probe
+from tests.storage.hands import Hands
 from tests.storage.probes import NO_ROOM, FailAt, Recorder, failure
 
 MIB = 2**20
@@ -475,6 +478,89 @@ async def test_any_folder_name_will_do(folder: str, name: str) -> None:
         assert await names(database) == ["a"]
         assert await database.read(names_in, long=True) == ["a"]
     assert "index.db" in os.listdir(f"{folder}/{name}")
+
+
+# -- time --------------------------------------------------------------------------------------------------
+
+
+class OpenerBy(Protocol):
+    def __call__(self, hands: Hands) -> Database: ...
+
+
+@pytest.fixture
+def opener_by(folder: str) -> Iterator[OpenerBy]:
+    """Opens one index on a machine whose clocks a test moves."""
+    with ExitStack() as stack:
+
+        def opened(hands: Hands) -> Database:
+            files = Files(f"{folder}/degraded")
+            database = Database(f"{folder}/index.db", f"{folder}/write.lock", files, machine=hands.machine)
+            stack.callback(database.close)
+            return database
+
+        yield opened
+
+
+def anchor_in(connection: Connection) -> Anchor:
+    return Anchor(*connection.execute("SELECT boot, uptime, time, wall FROM clock").fetchone())
+
+
+async def test_a_new_index_notes_when_it_began(opener_by: OpenerBy) -> None:
+    hands = Hands()
+    database = opener_by(hands)
+    assert await database.read(anchor_in) == Anchor("first boot", 1000, 1_700_000_000, 1_700_000_000)
+    hands.wait(60)
+    other = opener_by(hands)
+    assert await other.read(anchor_in) == database.clock.anchor == other.clock.anchor
+    assert other.clock.now() == database.clock.now() == 1_700_000_060
+
+
+async def test_each_boot_goes_on_from_what_was_noted_last(opener_by: OpenerBy) -> None:
+    hands = Hands()
+    database = opener_by(hands)
+    hands.wait(500)
+    await database.write(lambda connection: note_time(connection, database.clock.look()))
+    noted = await database.read(anchor_in)
+    assert noted == Anchor("first boot", 1500, 1_700_000_500, 1_700_000_500)
+    hands.boot_again("second boot", off=40)
+    again = opener_by(hands)
+    assert again.clock.now() == 1_700_000_540
+    assert (
+        await again.read(anchor_in) == again.clock.anchor == Anchor("second boot", 10, *[1_700_000_540] * 2)
+    )
+
+
+async def test_noting_the_time_changes_nothing_else(database: Database) -> None:
+    def change(connection: Connection) -> None:
+        connection.execute("UPDATE clock SET marked_in = 'a boot', collected = 7")
+        note_time(connection, Anchor("b", 1, 2, 3))
+        note_time(connection, Anchor("c", 4, 5, 6))
+
+    await database.write(change)
+    found = await database.read(lambda connection: connection.execute("SELECT * FROM clock").fetchall())
+    assert found == [(1, "c", 4, 5, 6, "a boot", 7)]
+
+
+async def test_statements_have_the_time_and_the_tags_of_the_schema(opener_by: OpenerBy) -> None:
+    """On every connection: the writer's, both sorts of readers', a scan's."""
+    hands = Hands()
+    database = opener_by(hands)
+    short, foreign = Digest.of(b"x").binary, Digest.parse_any("blake3:abcdef").binary
+
+    def query(connection: Connection) -> tuple[object, ...]:
+        sql = "SELECT store_time(), schema_tag(?), schema_tag(?)"
+        found: tuple[object, ...] = connection.execute(sql, (short, foreign)).fetchone()
+        return found
+
+    for passed in (0, 25):
+        hands.wait(passed)
+        expected = (1_700_000_000 + passed, f"sha256-{Digest.of(b'x').encoded}", None)
+        assert expected[1] == schema_tag(short)
+        assert await database.read(query) == expected
+        assert await database.read(query, long=True) == expected
+        assert await database.write(query) == expected
+        with closing(database.scan()) as connection:
+            assert query(connection) == expected
 
 
 # -- other processes -----------------------------------------------------------------------------------
