@@ -986,6 +986,92 @@ async def test_a_repository_leaves_the_catalog_with_its_last_content(writer: Sid
     assert await catalog(reader) == ["a"]
 
 
+# -- marks ---------------------------------------------------------------------------------------------
+
+UNTAGGED, CHILD, LAYER = b"untagged index", b"image of it", b"layer of that"
+
+
+async def leave_garbage(side: Side) -> None:
+    """An index, its image and a layer; a tag leads to them in "b", and to none of them in "a"."""
+    for repository in ("a", "b"):
+        await push_blob(side, repository, LAYER)
+        await push_manifest(side, repository, CHILD, [edge(LAYER)])
+        await push_manifest(side, repository, UNTAGGED, [edge(CHILD, EdgeKind.CHILD)], ["index"])
+    await side.names.manifests.remove_tag("a", "index", check=allow)
+
+
+async def marks(side: Side, repository: str) -> list[bool]:
+    """Those of the index, the image and the layer."""
+    names = side.names
+    return [
+        (await names.manifests.find(repository, Digest.of(UNTAGGED))).marked,
+        (await names.manifests.find(repository, Digest.of(CHILD))).marked,
+        (await names.links.find(repository, Digest.of(LAYER))).marked,
+    ]
+
+
+async def test_what_is_pushed_has_no_mark(writer: Side, reader: Side) -> None:
+    await leave_garbage(writer)
+    assert await marks(reader, "a") == await marks(reader, "b") == [False, False, False]
+
+
+async def test_a_mark_is_seen_and_hides_nothing(pair: Pair, reader: Side) -> None:
+    await leave_garbage(pair.writer)
+    await pair.mark()
+    assert await marks(reader, "a") == [True, True, True]
+    assert await marks(reader, "b") == [False, False, False]
+    assert (await reader.names.manifests.resolve("b", "index")).marked is False
+    assert await reader.names.links.find("a", Digest.of(LAYER)) == LinkRow(len(LAYER), marked=True)
+    assert await reader.names.manifests.find("a", Digest.of(CHILD)) == row(CHILD)  # the same manifest
+
+
+@pytest.mark.parametrize(
+    ("kept", "left"),
+    [(UNTAGGED, [False, False, False]), (CHILD, [True, False, False]), (LAYER, [True, True, False])],
+)
+async def test_keeping_takes_the_marks_of_all_that_is_kept_off(
+    pair: Pair, reader: Side, kept: bytes, left: list[bool]
+) -> None:
+    await leave_garbage(pair.writer)
+    await pair.mark()
+    names, digest = pair.writer.names, Digest.of(kept)
+    for _ in range(2):  # what has no mark may be kept, too
+        await (names.links.keep("a", digest) if kept is LAYER else names.manifests.keep("a", digest))
+        assert await marks(reader, "a") == left
+
+
+async def test_keeping_in_one_repository_keeps_nothing_in_another(pair: Pair, reader: Side) -> None:
+    await leave_garbage(pair.writer)
+    await pair.mark()
+    await pair.writer.names.manifests.keep("b", Digest.of(UNTAGGED))
+    await pair.writer.names.links.keep("b", Digest.of(LAYER))
+    assert await marks(reader, "a") == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("repository", "content"),
+    [("a", b"never pushed"), ("absent", LAYER), ("c", LAYER), ("c", CHILD), ("a", b"lost")],
+)
+async def test_keeping_what_is_not_here(writer: Side, repository: str, content: bytes) -> None:
+    await leave_garbage(writer)
+    await push_blob(writer, "c", b"another")
+    await push_blob(writer, "a", b"lost")
+    await push_manifest(writer, "a", b"lost")
+    await lose(writer, Digest.of(b"lost"))
+    with pytest.raises(BlobMissing, match=str(Digest.of(content))):
+        await writer.names.links.keep(repository, Digest.of(content))
+    with pytest.raises(ManifestMissing, match=str(Digest.of(content))):
+        await writer.names.manifests.keep(repository, Digest.of(content))
+
+
+async def test_a_blob_is_no_manifest_to_keep_nor_a_manifest_a_blob(writer: Side) -> None:
+    await leave_garbage(writer)
+    with pytest.raises(ManifestMissing):
+        await writer.names.manifests.keep("a", Digest.of(LAYER))
+    with pytest.raises(BlobMissing):
+        await writer.names.links.keep("a", Digest.of(CHILD))
+
+
 # -- listings ------------------------------------------------------------------------------------------
 
 
