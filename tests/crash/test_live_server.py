@@ -99,9 +99,10 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path, say: Callable[[str], None]
         [it for lane in lanes for it in lane.lost],
         [it for lane in lanes for it in lane.ledger.refused],
     )
+    verbs = ", ".join(f"{count} {verb}s" for verb, count in sorted(acked.items()))
     say(
-        f"F1b, kill -9 of a server with {workers} workers, CRASH_SEED={seed}: {CYCLES} cycles, {acked.total()}"
-        f" writes acknowledged ({', '.join(f'{n} {verb}s' for verb, n in sorted(acked.items()))}),"
+        f"F1b, kill -9 of a server with {workers} workers, CRASH_SEED={seed}: {CYCLES} cycles,"
+        f" {acked.total()} writes acknowledged ({verbs}),"
         f" {sum(len(lane.ledger.legal) for lane in lanes)} names read; lost or wrong: {len(lost)},"
         f" refused: {len(refused)}"
     )
