@@ -16,7 +16,7 @@ _CORES = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") el
 
 
 class Pool(ThreadPoolExecutor):
-    """`submit` raises, or the call is made: never both.
+    """`submit` raises MemoryError, or the call is made: never both.
 
     The standard one queues a call before it starts a thread for it. If none can be started, it raises, and a
     thread that runs already makes the call all the same: on descriptors that its caller has closed since, and
@@ -42,9 +42,9 @@ class Pool(ThreadPoolExecutor):
 
         try:
             super().submit(step)
-        except (RuntimeError, MemoryError):
+        except (RuntimeError, MemoryError) as error:
             if outcome.cancel():
-                raise
+                raise MemoryError("no thread can be started") from error
         return outcome
 
 

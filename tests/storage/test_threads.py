@@ -160,7 +160,7 @@ async def test_what_was_refused_is_never_done(threads: Threads, monkeypatch: pyt
     await asyncio.to_thread(entered.wait, 10)
     with monkeypatch.context() as broken:
         broken.setattr(threading.Thread, "start", fail_to_start)
-        with pytest.raises(RuntimeError, match="can't start new thread"):
+        with pytest.raises(MemoryError, match="no thread can be started"):
             await threads.read(done.append, "refused")
     go.set()
     await holding
