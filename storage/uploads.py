@@ -115,9 +115,7 @@ class UploadStore:
         self._layout = layout
         self.files, self.threads, self.blobs = files, threads, blobs
         self._local = threading.local()
-        self._seen: dict[
-            str, tuple[_State, float]
-        ] = {}  # what lies there, and since when
+        self._seen: dict[str, tuple[_State, float]] = {}  # what lies there, and since when
 
     def buffer(self) -> bytearray:
         """The calling thread's own: as many as there are threads, however many sessions."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from storage.digest import Digest
 from tests.builders import OCI_IMAGE, descriptor, image
 from tests.crash.ledger import ABSENT, Ledger
-from tests.live.wire import Answer, Wire
+from tests.live.wire import TIMEOUT, Answer, Wire
 
 LINES = 3  # connections of a lane, and requests that arrive together at most
 _RENEW = 25  # races after which a lane's connections are others: each belongs to one worker
@@ -20,8 +20,8 @@ _TYPE = {"Content-Type": OCI_IMAGE}
 class Line:
     """A connection that is made anew when the server closes it."""
 
-    def __init__(self, host: str) -> None:
-        self._host = host
+    def __init__(self, host: str, patience: float = TIMEOUT) -> None:
+        self._host, self._patience = host, patience
         self._wire: Wire | None = None
 
     def ask(
@@ -29,6 +29,7 @@ class Line:
     ) -> Answer:
         if self._wire is None:
             self._wire = Wire(self._host)
+            self._wire.socket.settimeout(self._patience)
         answer = self._wire.request(method, target, body, headers)
         if answer.closing:
             self.close()
