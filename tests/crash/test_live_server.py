@@ -24,16 +24,15 @@ from storage.store import open_store
 from tests.crash import tiers
 from tests.crash.evidence import look
 from tests.crash.ledger import Client, Ledger, losses
-from tests.crash.tiers import pick
 from tests.e2e.serving import STOP_SECONDS, await_host
 
 pytestmark = pytest.mark.crash
 
 HERE = Path(__file__).parents[2]
 CLIENTS = 4
-CYCLES = pick(ci=30, soak=1000)  # for each number of workers
-LANES = 2  # roots at once: while one server starts, the other one's clients push
-ACKED = pick(ci=1_000, soak=10_000)  # writes at least
+CYCLES = tiers.pick(ci=30, soak=1000)  # for each number of workers
+LANES = tiers.pick(ci=3, soak=4)  # roots at once: while one server starts, the others' clients push
+ACKED = tiers.pick(ci=1_000, soak=10_000)  # writes at least
 
 
 @contextmanager
@@ -81,7 +80,7 @@ class Lane:
             assert process.wait(STOP_SECONDS) == 0
 
 
-@pytest.mark.timeout(pick(ci=120, soak=3600))
+@pytest.mark.timeout(tiers.pick(ci=120, soak=3600))
 @pytest.mark.parametrize("workers", [1, 3])
 def test_nothing_acknowledged_is_lost(tmp_path: Path, say: Callable[[str], None], workers: int) -> None:
     seed = tiers.seed()

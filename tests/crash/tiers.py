@@ -1,4 +1,4 @@
-"""How much the crash suite does: what every run of CI has time for, or all that `CRASH_TIER=soak` asks for."""
+"""How much the crash suite does: what each run of CI has time for, or all that `CRASH_TIER=soak` asks for."""
 
 import os
 import random
