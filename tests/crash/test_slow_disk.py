@@ -22,7 +22,8 @@ pytestmark = pytest.mark.crash
 DELAY = 2.0  # seconds of each sync
 LATENCY = 0.1  # seconds, for 99 of 100 answers
 PUSHERS = 8
-ROUNDS, SECONDS = tiers.pick(ci=1, soak=5), tiers.pick(ci=3, soak=30)
+ROUNDS = tiers.pick(ci=1, soak=5)
+SECONDS = tiers.pick(ci=3, soak=30)  # in which clients begin pushes
 
 SMALL = {
     "version": ("GET", "/v2/"),

@@ -192,7 +192,7 @@ def test_a_cut_manifest_is_not_stored(live: Live) -> None:
     assert once(live.host, "GET", "/v2/").status == 200
 
 
-@pytest.mark.fault("F12", soak=2, each=100)
+@pytest.mark.fault("F12", soak=1, each=100)
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="descriptors are counted in /proc")
 @pytest.mark.parametrize("end", [Wire.close, Wire.reset], ids=["FIN", "RST"])
 def test_a_hundred_broken_pulls_leave_no_descriptor(live: Live, end: Break) -> None:
