@@ -24,7 +24,7 @@ from tests.live.servers import running
 from tests.live.stories import append, begin, finish, push_image, require_whole
 from tests.live.tracing import interrupted
 
-pytestmark = pytest.mark.crash
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(tiers.pick(ci=120, soak=1800))]
 
 CASES = tiers.pick(ci=100, soak=5_000)
 SHORT = tiers.pick(ci=40, soak=1_000)  # pushes
