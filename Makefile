@@ -1,6 +1,6 @@
 # CI calls these targets and nothing else. GNU make 3.81 (macOS) is enough.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt e2e conformance bench tools clean
+.PHONY: help run test check fmt crash soak e2e conformance bench tools clean
 
 # The first Python that is new enough; PYTHON=/path/to/python3 overrides it.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -27,6 +27,12 @@ check: .venv/.dev ## Lint, format, types, import directions
 fmt: .venv/.dev ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+crash: .venv/.dev ## Kill, damage, slow and starve the server: the part of `make test` that takes minutes
+	$(BIN)/python -m pytest -m "crash or fault" $(ARGS)
+
+soak: .venv/.dev ## The same for more than an hour; prints its figures (ARGS="-k test_races" and so on)
+	CRASH_TIER=soak $(BIN)/python -m pytest -q -m "crash or fault" $(ARGS)
 
 e2e: .venv/.dev ## Run the stories of the real clients only
 	$(BIN)/python -m pytest tests/e2e $(ARGS)

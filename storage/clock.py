@@ -68,12 +68,8 @@ class Clock:
         return replace(self._machine, boot=self.boot)
 
     def now(self) -> int:
-        """Seconds, never more than have passed."""
+        """Whole seconds: the one that has begun."""
         return self.anchor.time + int(self._machine.uptime()) - self.anchor.uptime
-
-    def next(self) -> int:
-        """The second that has not begun yet: what counts from here is never found too old."""
-        return self.now() + 1
 
     def look(self) -> Anchor:
         """This moment, for the index to note: the next boot goes on from it."""

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
@@ -15,14 +15,47 @@ _MOST = 8  # a container's share of the cores may be smaller than it looks
 _CORES = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _MOST)
 
 
+class Pool(ThreadPoolExecutor):
+    """`submit` raises MemoryError, or the call is made: never both.
+
+    The standard one queues a call before it starts a thread for it. If none can be started, it raises, and a
+    thread that runs already makes the call all the same: on descriptors that its caller has closed since, and
+    that are another file's or a connection's by then (seen under a limit on memory).
+    """
+
+    def submit(
+        self,
+        fn: Callable[Parameters, Result],
+        /,
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Future[Result]:
+        outcome: Future[Result] = Future()
+
+        def step() -> None:
+            if not outcome.set_running_or_notify_cancel():
+                return
+            try:
+                outcome.set_result(fn(*args, **kwargs))
+            except BaseException as error:
+                outcome.set_exception(error)
+
+        try:
+            super().submit(step)
+        except (RuntimeError, MemoryError) as error:
+            if outcome.cancel():
+                raise MemoryError("no thread can be started") from error
+        return outcome
+
+
 class Threads:
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="storage")
+        self._pool = Pool(_THREADS, thread_name_prefix="storage")
         # Of their own: pushes that wait for a slow fsync must not hold up pulls.
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
+        self._readers = Pool(_READERS, thread_name_prefix="reader")
         # As many as can compute at once: sixteen that hash let the event loop wait for a core (measured).
-        self._movers = ThreadPoolExecutor(_CORES, thread_name_prefix="mover")
-        self._senders = ThreadPoolExecutor(_CORES, thread_name_prefix="sender")
+        self._movers = Pool(_CORES, thread_name_prefix="mover")
+        self._senders = Pool(_CORES, thread_name_prefix="sender")
 
     @property
     def readers(self) -> Executor:

@@ -4,10 +4,10 @@ import fcntl
 import os
 import stat
 import threading
-import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from time import monotonic
 
 from storage.blobs import BlobStore
 from storage.digest import Bytes, Digest, Hasher, new_hasher
@@ -17,6 +17,8 @@ from storage.layout import INSTALLING, Layout
 from storage.room import look
 from storage.sources import Source
 from storage.threads import Threads
+
+_State = tuple[int, int, int, int]
 
 # Bytes that a thread takes of a body in a turn. A sender that is faster stands still while they are hashed
 # and written, instead of disturbing that: 512 MiB took 0.61 CPU seconds with 1 MiB, 0.46 with 4 MiB.
@@ -113,6 +115,7 @@ class UploadStore:
         self._layout = layout
         self.files, self.threads, self.blobs = files, threads, blobs
         self._local = threading.local()
+        self._seen: dict[str, tuple[_State, float]] = {}  # what lies there, and since when
 
     def buffer(self) -> bytearray:
         """The calling thread's own: as many as there are threads, however many sessions."""
@@ -181,35 +184,47 @@ class UploadStore:
         return descriptor
 
     async def expire(self, idle: float) -> list[str]:
-        """Remove sessions, and leftovers of crashes, untouched for `idle` seconds; return their ids."""
+        """Remove sessions, and leftovers of crashes, untouched for `idle` seconds; return their ids.
+
+        Counted from when this store first saw them as they are, by a clock that nobody sets: by their files'
+        times every session would be old after a jump of the wall clock, or none ever.
+        """
         return await self.threads.run(self._expire, idle)
 
     def _expire(self, idle: float) -> list[str]:
-        expired = []
+        now, seen = monotonic(), self._seen
+        self._seen = {}
         with os.scandir(self._layout.uploads) as entries:
-            stale = [entry.path for entry in entries if _idle_for(entry) >= idle]
-        for path in stale:
-            if path.endswith(INSTALLING):
+            for entry in entries:
+                if state := _state_of(entry.path):
+                    before, since = seen.get(entry.path, (state, now))
+                    self._seen[entry.path] = state, since if before == state else now
+        stale = [(path, state) for path, (state, since) in self._seen.items() if now - since >= idle]
+        return [os.path.basename(path) for path, state in stale if self._remove(path, state)]
+
+    def _remove(self, path: str, state: _State) -> bool:
+        """Whether a session was ended: it must be as it was seen once it is locked."""
+        if path.endswith(INSTALLING):
+            if _state_of(path) == state:
                 self.files.unlink(path)
-                continue
-            upload = os.path.basename(path)
-            try:
-                descriptor = self._lock(upload, path)
-            except (UploadBusy, UploadMissing, OSError):
-                continue  # in use, or no session's file, which must not stop the others' expiry
-            try:
-                if time.time() - os.fstat(descriptor).st_mtime >= idle:
-                    self.files.unlink(path)
-                    expired.append(upload)
-            finally:
-                os.close(descriptor)
-        return expired
+            return False
+        try:
+            descriptor = self._lock(os.path.basename(path), path)
+        except (UploadBusy, UploadMissing, OSError):
+            return False  # in use, or no session's file, which must not stop the others' expiry
+        try:
+            if _state_of(path) != state:
+                return False
+            self.files.unlink(path)
+        finally:
+            os.close(descriptor)
+        return True
 
 
-def _idle_for(entry: os.DirEntry[str]) -> float:
+def _state_of(path: str) -> _State | None:
+    """Changes with each byte, and with a second name; None if there is no such file."""
     try:
-        found = entry.stat(follow_symlinks=False)
+        found = os.lstat(path)
     except FileNotFoundError:
-        return -1.0
-    # A second name has its session's mtime, which may be old; that it was linked just now is in its ctime.
-    return time.time() - (found.st_ctime if entry.name.endswith(INSTALLING) else found.st_mtime)
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

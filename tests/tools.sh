@@ -16,6 +16,7 @@ podman               podman
 buildah              buildah
 skopeo               skopeo
 debootstrap          debootstrap
+faketime             faketime
 update-ca-certificates ca-certificates
 openssl              openssl
 strace               strace

@@ -3,6 +3,7 @@
 The codes are the fourteen of the specification ("Error Codes"), and UNKNOWN for what is our fault.
 """
 
+import errno
 import json
 from collections.abc import Mapping
 
@@ -66,6 +67,11 @@ class Busy(RegistryError):
     """Too much is held in memory for others at the moment."""
 
 
+class Scarce(RegistryError):
+    def __init__(self) -> None:
+        super().__init__("the server is short of memory or of descriptors: try again")
+
+
 class LengthMismatch(RegistryError):
     def __init__(self, announced: int, length: int) -> None:
         super().__init__(f"Content-Range spans {announced} bytes, Content-Length says {length}")
@@ -114,9 +120,19 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     CrossOrigin: (403, "DENIED"),
     BodyMalformed: (400, "UNSUPPORTED"),
     Busy: (503, "UNKNOWN"),
+    Scarce: (503, "UNKNOWN"),
     Stopping: (503, "UNKNOWN"),
     ClientDisconnect: (CLIENT_GONE, "UNKNOWN"),
 }
+
+
+_SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+def fact_of(error: Exception) -> Exception:
+    """What an error of the machine says to a client: another moment, the same request may be served."""
+    scarce = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SCARCE)
+    return Scarce() if scarce else error
 
 
 def look_up(error: Exception) -> tuple[int, str]:

@@ -79,8 +79,9 @@ class Gate:
             entry.failed(error, *errors.look_up(error))
             return
         except Exception as error:
-            entry.failed(error, *errors.look_up(error))
-            response = errors.render(error, request_id=request_id)
+            fact = errors.fact_of(error)
+            entry.failed(fact, *errors.look_up(fact))
+            response = errors.render(fact, request_id=request_id)
             if response.status_code == 405:
                 response.headers.setdefault("Allow", others(scope))
         if not await body.spent():

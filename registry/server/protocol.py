@@ -14,6 +14,7 @@ import asyncio
 import json
 import logging
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, cast
@@ -267,7 +268,11 @@ class Protocol(HttpToolsProtocol):
         self._corked.flush()
         if not answering:
             status, message = self._refusal
-            error = {"code": "UNSUPPORTED", "message": message or msg, "detail": {}}
+            code = "UNSUPPORTED"
+            # The parser tells in its own words what a callback raised, and this is no fault of the head.
+            if isinstance(getattr(sys.exception(), "__context__", None), MemoryError):
+                status, message, code = 503, "the server is short of memory: try again", "UNKNOWN"
+            error = {"code": code, "message": message or msg, "detail": {}}
             body = json.dumps({"errors": [error]}).encode()
             fields = [*self._default_fields(), _FIELDS, b"content-length: %d\r\n\r\n" % len(body)]
             self.transport.write(b"".join([STATUS_LINE[status], *fields, body]))

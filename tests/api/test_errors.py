@@ -225,17 +225,18 @@ class Refuses:
 
 @dataclass(slots=True)
 class NoRoom:
-    """From the moment it is `armed`, these calls of storage/files.py find the disk full."""
+    """From the moment it is `armed`, these calls of storage/files.py fail: the disk is full."""
 
     calls: frozenset[str]
     armed: bool = False
+    code: int = errno.ENOSPC
     seen: set[str] = field(default_factory=set)
 
     def __call__(self, moment: str, name: str, target: str) -> None:
         if self.armed and moment == "before":
             self.seen.add(name)
             if name in self.calls:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise OSError(self.code, os.strerror(self.code))
 
 
 async def busy(folder: Path) -> httpx.Response:
@@ -296,6 +297,17 @@ async def full(folder: Path) -> httpx.Response:
             posted = f"/v2/{REPOSITORY}/blobs/uploads/"
             answer = await client.post(posted, params={"digest": digest(CONFIG)}, content=CONFIG)
             assert os.listdir(store.layout.uploads) == []
+            return answer
+
+
+async def scarce(folder: Path) -> httpx.Response:
+    """The process has as many files open as it may."""
+    probe = NoRoom(frozenset({"create"}), code=errno.EMFILE)
+    with opened(folder, probe) as store:
+        async with connect(store) as client:
+            probe.armed = True
+            answer = await client.post(f"/v2/{REPOSITORY}/blobs/uploads/")
+            assert answer.headers["Retry-After"] == "5"
             return answer
 
 
@@ -390,6 +402,7 @@ STAGED: dict[type[Exception], tuple[Callable[[Path], Awaitable[httpx.Response]],
     storage.WrongLength: (short, ("has 2 bytes", "7 were announced")),
     storage.StoreFull: (full, ("the disk is full", "free some space")),
     storage.StoreDegraded: (degraded, ("registry fsck --repair",)),
+    api.Scarce: (scarce, ("short of memory or of descriptors", "try again")),
     api.Busy: (crowded, ("too many manifests", "try again")),
     TagImmutable: (immutable, (f"{REPOSITORY}:v1 is immutable", "'team/*:v*'", "push another tag")),
     Denied: (denied, ("only pull", "--anonymous pull")),
@@ -439,6 +452,22 @@ def test_every_fact_has_a_row() -> None:
     without = {storage.StoreUnusable, storage.IndexFailed}
     assert facts(storage.StorageError) | facts(RegistryError) == set(api.TABLE) - {ClientDisconnect} | without
     assert api.look_up(storage.IndexFailed("it is broken")) == (500, "UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (MemoryError(), 503),
+        (OSError(errno.EMFILE, "too many open files"), 503),
+        (OSError(errno.ENFILE, "too many open files in the system"), 503),
+        (OSError(errno.ENOMEM, "cannot allocate memory"), 503),
+        (OSError(errno.EIO, "input/output error"), 500),
+        (RuntimeError("a mistake"), 500),
+    ],
+    ids=repr,
+)
+def test_errors_of_the_machine_that_may_pass_are_a_503(error: Exception, status: int) -> None:
+    assert api.look_up(api.fact_of(error)) == (status, "UNKNOWN")
 
 
 def test_codes_are_those_of_the_specification() -> None:

@@ -8,8 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +21,7 @@ import pytest
 from registry.fsck import read
 from storage.check import check
 from storage.store import open_store
+from tests.crash import tiers
 from tests.crash.evidence import look
 from tests.crash.ledger import Client, Ledger, losses
 from tests.e2e.serving import STOP_SECONDS, await_host
@@ -25,14 +30,16 @@ pytestmark = pytest.mark.crash
 
 HERE = Path(__file__).parents[2]
 CLIENTS = 4
-CYCLES = 6  # for each number of workers
+CYCLES = tiers.pick(ci=30, soak=1000)  # for each number of workers
+LANES = tiers.pick(ci=3, soak=4)  # roots at once: while one server starts, the others' clients push
+ACKED = tiers.pick(ci=1_000, soak=10_000)  # writes at least
 
 
 @contextmanager
-def server(root: Path, workers: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def server(root: Path, workers: int, *more: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """In a process group of its own, so that `kill -9` takes the workers and their supervisor at once."""
     log = root.with_suffix(".log")
-    flags = ["--root", str(root), "--port", "0", "--workers", str(workers), "--no-access-log"]
+    flags = ["--root", str(root), "--port", "0", "--workers", str(workers), "--no-access-log", *more]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "registry", "serve", *flags],
@@ -50,32 +57,60 @@ def server(root: Path, workers: int) -> Iterator[tuple[subprocess.Popen[bytes], 
             process.wait()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@dataclass(slots=True)
+class Lane:
+    """One root, its clients, and what was found in its cycles."""
+
+    root: Path
+    ledger: Ledger = field(default_factory=Ledger)
+    lost: list[str] = field(default_factory=list)
+
+    def run(self, workers: int, cycles: int, seed: str) -> None:
+        moments = random.Random(seed)
+        clients = [
+            Client("", number, self.ledger, random.Random(f"{seed}/{number}")) for number in range(CLIENTS)
+        ]
+        for _ in range(cycles):
+            with server(self.root, workers) as (process, host):
+                self.lost += losses(host, self.ledger)
+                push_and_kill(process, host, clients, moments.uniform(0.2, 0.8))
+        with server(self.root, workers) as (process, host):
+            self.lost += losses(host, self.ledger, everything=True)
+            process.terminate()
+            assert process.wait(STOP_SECONDS) == 0
+
+
+@pytest.mark.timeout(tiers.pick(ci=120, soak=3600))
+@pytest.mark.parametrize("workers", [1, 3])
 def test_nothing_acknowledged_is_lost(tmp_path: Path, say: Callable[[str], None], workers: int) -> None:
-    seed = int(os.environ.get("CRASH_SEED") or random.SystemRandom().getrandbits(32))
+    seed = tiers.seed()
     print(f"CRASH_SEED={seed}")
-    moments, ledger, root = random.Random(seed), Ledger(), tmp_path / "root"
-    clients = [Client("", number, ledger, random.Random(f"{seed}/{number}")) for number in range(CLIENTS)]
-    lost: list[str] = []
-    for _ in range(CYCLES):
-        with server(root, workers) as (process, host):
-            lost += losses(host, ledger)
-            push_and_kill(process, host, clients, moments.uniform(0.2, 0.8))
-    with server(root, workers) as (process, host):
-        lost += losses(host, ledger, everything=True)
-        process.terminate()
-        assert process.wait(STOP_SECONDS) == 0
-    acked = sum(ledger.acked.values())
+    lanes = [Lane(tmp_path / f"root{number}") for number in range(LANES)]
+    with ThreadPoolExecutor(LANES) as pool:
+        runs = [
+            pool.submit(partial(lane.run, workers, CYCLES // LANES, f"{seed}/{number}"))
+            for number, lane in enumerate(lanes)
+        ]
+        for run in runs:
+            run.result()
+    acked = sum((lane.ledger.acked for lane in lanes), Counter[str]())
+    lost, refused = (
+        [it for lane in lanes for it in lane.lost],
+        [it for lane in lanes for it in lane.ledger.refused],
+    )
+    verbs = ", ".join(f"{count} {verb}s" for verb, count in sorted(acked.items()))
     say(
-        f"kill -9 of a server with {workers} workers, CRASH_SEED={seed}: {CYCLES} cycles, {acked} writes"
-        f" acknowledged ({', '.join(f'{n} {verb}s' for verb, n in sorted(ledger.acked.items()))}),"
-        f" {len(ledger.legal)} names read; lost or wrong: {len(lost)}, refused: {len(ledger.refused)}"
+        f"F1b, kill -9 of a server with {workers} workers, CRASH_SEED={seed}: {CYCLES} cycles,"
+        f" {acked.total()} writes acknowledged ({verbs}),"
+        f" {sum(len(lane.ledger.legal) for lane in lanes)} names read; lost or wrong: {len(lost)},"
+        f" refused: {len(refused)}"
     )
     assert not lost, "\n".join(lost[:20])
-    assert not ledger.refused, "\n".join(ledger.refused[:20])
-    assert acked >= 100
-    assert not look(str(root)).problems
-    assert not fsck(root)
+    assert not refused, "\n".join(refused[:20])
+    assert acked.total() >= ACKED
+    for lane in lanes:
+        assert not look(str(lane.root)).problems
+        assert not fsck(lane.root)
 
 
 def test_ledger_notices(tmp_path: Path) -> None:

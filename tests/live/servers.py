@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,14 +69,18 @@ def start(
     module: str = "registry",
     name: str = "serve",
     environment: Mapping[str, str] | None = None,
+    wrapper: Sequence[str] = (),
 ) -> Live:
-    """Start and wait for the first answer. The caller ends the process; `running` does so by itself."""
+    """Start and wait for the first answer. The caller ends the process; `running` does so by itself.
+
+    `wrapper` is a command that executes the one behind it, such as `prlimit --nofile=64`.
+    """
     log = root.parent / f"{root.name}.{name}.log"
     command = [sys.executable, "-m", module, "serve", "--host", "127.0.0.1", "--port", "0"]
     place = [] if "--ephemeral" in flags else ["--root", str(root)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, *place, *flags],
+            [*wrapper, *command, *place, *flags],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -92,9 +96,16 @@ def start(
 
 
 @contextlib.contextmanager
-def running(root: Path, *flags: str, module: str = "registry", name: str = "serve") -> Iterator[Live]:
+def running(
+    root: Path,
+    *flags: str,
+    module: str = "registry",
+    name: str = "serve",
+    environment: Mapping[str, str] | None = None,
+    wrapper: Sequence[str] = (),
+) -> Iterator[Live]:
     """Serve until the block ends; then SIGTERM must end it with 0, and no traceback may have been printed."""
-    live = start(root, *flags, module=module, name=name)
+    live = start(root, *flags, module=module, name=name, environment=environment, wrapper=wrapper)
     try:
         yield live
         if live.process.poll() is None:

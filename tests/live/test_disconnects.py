@@ -72,6 +72,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         yield server
 
 
+@pytest.mark.fault("F12", soak=22)
 @pytest.mark.parametrize("size", PIECES)
 @pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS)
 @pytest.mark.parametrize("send", BODIES.values(), ids=BODIES)
@@ -128,6 +129,7 @@ RESTARTS: dict[str, tuple[Stop, tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.fault("F8", soak=11, each=4)
 @pytest.mark.parametrize(("stop", "flags"), RESTARTS.values(), ids=RESTARTS)
 def test_a_broken_upload_goes_on_after_a_restart(tmp_path: Path, stop: Stop, flags: tuple[str, ...]) -> None:
     """Restarts after each of three cut requests: the server's own memory plays no part."""
@@ -147,6 +149,7 @@ def test_a_broken_upload_goes_on_after_a_restart(tmp_path: Path, stop: Stop, fla
         resume(live.host, session, kept)
 
 
+@pytest.mark.fault("F8", soak=14)
 @pytest.mark.parametrize("send", BODIES.values(), ids=BODIES)
 def test_an_upload_that_the_server_dies_under_goes_on_after_its_restart(tmp_path: Path, send: Send) -> None:
     size = 2 * MIB + 70_001
@@ -163,6 +166,7 @@ def test_an_upload_that_the_server_dies_under_goes_on_after_its_restart(tmp_path
         resume(live.host, session, kept)
 
 
+@pytest.mark.fault("F12", soak=5)
 def test_a_cut_single_post_leaves_nothing(live: Live) -> None:
     data = blob(2 * MIB, 2)
     with wire(live.host) as connection:
@@ -178,6 +182,7 @@ def test_a_cut_single_post_leaves_nothing(live: Live) -> None:
     assert once(live.host, "HEAD", f"/v2/cut/blobs/{Digest.of(data)}").status == 404
 
 
+@pytest.mark.fault("F12", soak=5)
 def test_a_cut_manifest_is_not_stored(live: Live) -> None:
     raw = json.dumps({"schemaVersion": 2}).encode()
     with wire(live.host) as connection:
@@ -187,6 +192,7 @@ def test_a_cut_manifest_is_not_stored(live: Live) -> None:
     assert once(live.host, "GET", "/v2/").status == 200
 
 
+@pytest.mark.fault("F12", soak=1, each=100)
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="descriptors are counted in /proc")
 @pytest.mark.parametrize("end", [Wire.close, Wire.reset], ids=["FIN", "RST"])
 def test_a_hundred_broken_pulls_leave_no_descriptor(live: Live, end: Break) -> None:

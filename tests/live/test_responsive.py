@@ -1,6 +1,5 @@
 """Slow work is done in threads: whoever asks for something small gets it at once (T24)."""
 
-import math
 import subprocess
 import sys
 import time
@@ -13,10 +12,11 @@ import pytest
 
 from storage.digest import Digest
 from tests.builders import blob
+from tests.live.measuring import expect_ok, latencies, ninety_ninth
 from tests.live.servers import PROJECT, Live, running
 from tests.live.slow_disk import SIZE
 from tests.live.stories import push_blob, push_image, together
-from tests.live.wire import Answer, Wire, wire
+from tests.live.wire import Answer
 
 LATENCY = 0.1  # seconds, for 99 of 100 answers
 UPLOAD_MIB = 1024
@@ -28,30 +28,6 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/p
 def live(tmp_path: Path) -> Iterator[Live]:
     with running(tmp_path / "root", "--no-access-log", module="tests.live.slow_disk") as server:
         yield server
-
-
-def ninety_ninth(latencies: list[float]) -> float:
-    return sorted(latencies)[math.ceil(len(latencies) * 0.99) - 1]
-
-
-def latencies(ask: Callable[[Wire], None], host: str, busy: Callable[[], bool]) -> list[float]:
-    """Of requests one after the other on one connection, as long as the server is busy."""
-    found = []
-    with wire(host) as connection:
-        while busy():
-            began = time.monotonic()
-            ask(connection)
-            found.append(time.monotonic() - began)
-            time.sleep(0.005)
-    return found
-
-
-def expect_ok(method: str, target: str) -> Callable[[Wire], None]:
-    def ask(connection: Wire) -> None:
-        connection.send_head(method, target)
-        assert connection.answer(method).status == 200
-
-    return ask
 
 
 def test_a_large_upload_holds_nobody_up(live: Live) -> None:

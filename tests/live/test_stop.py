@@ -72,6 +72,7 @@ def ended_in(live: Live, seconds: float) -> int:
     return code
 
 
+@pytest.mark.fault("F7", soak=35)
 @by_workers
 @by_signal
 def test_what_is_in_flight_ends_well(tmp_path: Path, flags: tuple[str, ...], number: int) -> None:
@@ -94,6 +95,7 @@ def test_what_is_in_flight_ends_well(tmp_path: Path, flags: tuple[str, ...], num
         assert finish(live.host, session, DATA).status == 201
 
 
+@pytest.mark.fault("F7", soak=1)
 @by_workers
 @by_signal
 def test_idle_connections_hold_nothing_up(tmp_path: Path, flags: tuple[str, ...], number: int) -> None:
@@ -108,6 +110,7 @@ def test_idle_connections_hold_nothing_up(tmp_path: Path, flags: tuple[str, ...]
         assert all(connection.at_end() for connection in idle)
 
 
+@pytest.mark.fault("F7", soak=15)
 @by_workers
 def test_a_second_signal_ends_the_wait(tmp_path: Path, flags: tuple[str, ...]) -> None:
     with running(tmp_path / "root", *flags) as live:
@@ -122,6 +125,7 @@ def test_a_second_signal_ends_the_wait(tmp_path: Path, flags: tuple[str, ...]) -
     require_resumable(tmp_path, session)
 
 
+@pytest.mark.fault("F7", soak=15)
 @by_workers
 def test_the_wait_has_an_end(tmp_path: Path, flags: tuple[str, ...]) -> None:
     """An upload that stands still and a pull that is not read hold a stop up for `drain` and no longer."""

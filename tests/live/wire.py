@@ -47,7 +47,11 @@ class Wire:
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(TIMEOUT)
-        self.socket.connect((name, int(port)))
+        try:
+            self.socket.connect((name, int(port)))
+        except OSError:
+            self.socket.close()
+            raise
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, data: bytes) -> None:
@@ -79,6 +83,8 @@ class Wire:
         assert version == "HTTP/1.1", line
         headers = {}
         while (line := self._reader.readline()) != b"\r\n":
+            if not line:
+                raise EOFError("the head ends early")
             name, _, value = line.decode("ascii").partition(":")
             headers[name.lower()] = value.strip()
         return int(status), headers

@@ -138,13 +138,10 @@ async def until_gone(path: str) -> None:
 
 
 async def test_idle_uploads_end_while_it_serves(store: Store) -> None:
-    upload = await store.uploads.create()
-    path = store.layout.upload(upload)
-    os.utime(path, (0, 0))
-    fresh = await store.uploads.create()
-    async with Lifespan(build(store, settings(store))):
-        await until_gone(path)
-        assert os.path.exists(store.layout.upload(fresh))
+    idle, busy = [await store.uploads.create() for _ in range(2)]
+    async with store.uploads.open(busy), Lifespan(build(store, settings(store, upload_expiry=1))):
+        await until_gone(store.layout.upload(idle))
+        assert os.path.exists(store.layout.upload(busy))
 
 
 @pytest.mark.parametrize(("rate", "reads"), [(0, False), (1000, True)])
@@ -174,7 +171,6 @@ async def test_a_failed_expiry_is_not_the_last(
 
     monkeypatch.setattr(store.uploads, "expire", failing)
     upload = await store.uploads.create()
-    os.utime(store.layout.upload(upload), (0, 0))
     with caplog.at_level(logging.WARNING, "registry"):
         async with Lifespan(build(store, settings(store, upload_expiry=1))):
             await until_gone(store.layout.upload(upload))

@@ -413,6 +413,26 @@ def test_a_fault_behind_a_request_does_not_answer_it(behind: bytes) -> None:
         assert stream.read() == b""
 
 
+class Poor(protocol.Protocol):
+    """Has no memory for any head."""
+
+    def on_headers_complete(self) -> None:
+        raise MemoryError
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_request() -> None:
+    with (
+        serving(reading(), http=Poor) as address,
+        connected(address) as client,
+        client.makefile("rb") as stream,
+    ):
+        client.sendall(get())
+        head, body = read_answer(stream)
+        assert head.split()[1] == b"503"
+        assert b"UNKNOWN" in body
+        assert stream.read() == b""
+
+
 def test_a_body_that_stalls_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "STALL_SECONDS", 0.3)
     with serving(reading()) as address, connected(address) as client, client.makefile("rb") as stream:

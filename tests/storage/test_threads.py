@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -138,3 +139,50 @@ async def test_closing_waits_for_what_is_under_way() -> None:
     threads.close()
     assert ended.is_set()
     await task
+
+
+# -- no further thread ------------------------------------------------------------------------------------
+
+
+def fail_to_start(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+async def test_what_was_refused_is_never_done(threads: Threads, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller has closed by then what the call would act on."""
+    entered, go, done = threading.Event(), threading.Event(), list[str]()
+
+    def hold() -> None:
+        entered.set()
+        go.wait(10)
+
+    holding = asyncio.create_task(threads.read(hold))
+    await asyncio.to_thread(entered.wait, 10)
+    with monkeypatch.context() as broken:
+        broken.setattr(threading.Thread, "start", fail_to_start)
+        with pytest.raises(MemoryError, match="no thread can be started"):
+            await threads.read(done.append, "refused")
+    go.set()
+    await holding
+    for _ in range(3):
+        await threads.read(done.append, "later")
+    assert done == ["later"] * 3
+
+
+async def test_what_a_thread_has_taken_already_is_awaited(
+    threads: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that runs may take the call from the queue before the next one fails to start."""
+    taken = threading.Event()
+
+    def adjust(pool: ThreadPoolExecutor) -> None:
+        taken.wait(10)
+        raise RuntimeError("can't start new thread")
+
+    def call() -> str:
+        taken.set()
+        return "second"
+
+    assert await threads.read(lambda: "first") == "first"
+    monkeypatch.setattr(ThreadPoolExecutor, "_adjust_thread_count", adjust)
+    assert await threads.read(call) == "second"

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -47,9 +48,21 @@ def held(store: Store, upload: str) -> bytes:
         return file.read()
 
 
-def age(path: str, seconds: float) -> None:
-    then = time.time() - seconds
-    os.utime(path, (then, then))
+@dataclass(slots=True)
+class Clock:
+    """The time by which sessions grow old."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "monotonic", clock)
+    return clock
 
 
 async def append(store: Store, upload: str, chunks: Source, length: int | None = None) -> int:
@@ -461,58 +474,91 @@ def test_a_sealed_session_opens_for_another_than_root_too() -> None:
 # -- expiry --------------------------------------------------------------------------------------------
 
 
-async def test_idle_sessions_expire_by_their_last_byte(store: Store) -> None:
-    old, fresh, locked, sealed = [await begin(store, b"data") for _ in range(4)]
+async def test_idle_sessions_expire_by_their_last_byte(store: Store, clock: Clock) -> None:
+    old, grown, locked, sealed = [await begin(store, b"data") for _ in range(4)]
     async with store.uploads.open(sealed) as session:
         digest = await install(session, b"data")
-    for upload in (old, locked, sealed):
-        age(path_of(store, upload), 3601)
-    age(path_of(store, fresh), 3500)
+    assert await store.uploads.expire(3600) == []
+    clock.now = 1800
+    await append(store, grown, body(b"more"))
+    assert await store.uploads.expire(3600) == []
+    clock.now = 3599
+    assert await store.uploads.expire(3600) == []
+    clock.now = 3600
     async with store.uploads.open(locked):
         assert sorted(await store.uploads.expire(3600)) == sorted([old, sealed])
-    assert sorted(os.listdir(store.layout.uploads)) == sorted([fresh, locked])
+    assert sorted(os.listdir(store.layout.uploads)) == sorted([grown, locked])
     assert await store.uploads.expire(3600) == [locked]
     assert await store.uploads.expire(3600) == []
+    clock.now = 5400
+    assert await store.uploads.expire(3600) == [grown]
     assert await store.blobs.read(digest) == b"data"
 
 
-async def test_a_session_from_the_future_stays(store: Store) -> None:
+@pytest.mark.parametrize("years", [-10, 10])
+async def test_the_wall_clock_ends_no_session_and_keeps_none(store: Store, clock: Clock, years: int) -> None:
+    """A file from the past or the future is what a clock that was set leaves behind."""
     upload = await begin(store, b"data")
-    age(path_of(store, upload), -(10**9))
-    assert await store.uploads.expire(0) == []
+    then = time.time() + years * 365 * 86400
+    os.utime(path_of(store, upload), (then, then))
+    assert await store.uploads.expire(3600) == []
+    clock.now = 3600
+    assert await store.uploads.expire(3600) == [upload]
+
+
+async def test_each_opening_of_a_store_counts_for_itself(opener: Opener, clock: Clock) -> None:
+    """As a server that was stopped meanwhile: what it slept through is no idleness of the client's."""
+    first = opener()
+    upload = await begin(first, b"data")
+    assert await first.uploads.expire(3600) == []
+    clock.now = 3600
+    assert await opener().uploads.expire(3600) == []
+    assert await first.uploads.expire(3600) == [upload]
 
 
 async def test_a_session_touched_just_before_its_lock_stays(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload = await begin(store, b"data")
     path, real = path_of(store, upload), fcntl.flock
-    age(path, 3601)
+    assert await store.uploads.expire(3600) == []
+    clock.now = 3600
 
     def flock(descriptor: int, operation: int) -> None:
-        age(path, 0)
+        with open(path, "ab") as file:
+            file.write(b"more")
         real(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", flock)
     assert await store.uploads.expire(3600) == []
-    assert store.uploads.size(upload) == 4
+    assert store.uploads.size(upload) == 8
 
 
-async def test_leftovers_of_crashes_go_and_second_names_under_way_stay(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_leftovers_of_crashes_go_and_second_names_under_way_stay(store: Store, clock: Clock) -> None:
     upload = await begin(store, b"data")
     path = path_of(store, upload)
-    age(path, 3500)
+    assert await store.uploads.expire(3600) == []
+    clock.now = 3600
     os.link(path, f"{path}.new")
-    age(path, 7200)
     async with store.uploads.open(upload):
         assert await store.uploads.expire(3600) == []
         assert len(os.listdir(store.layout.uploads)) == 2
-        later = time.time() + 3601
-        monkeypatch.setattr(time, "time", lambda: later)
+        clock.now = 7200
         assert await store.uploads.expire(3600) == []
         assert os.listdir(store.layout.uploads) == [upload]
+
+
+async def test_a_second_name_made_anew_meanwhile_stays(store: Store, clock: Clock) -> None:
+    """Another process installs the session again, under the name that a crash has left."""
+    upload = await begin(store, b"data")
+    second = f"{path_of(store, upload)}.new"
+    os.link(path_of(store, upload), second)
+    state = module._state_of(second)
+    assert state is not None
+    os.unlink(second)
+    os.link(path_of(store, upload), second)
+    assert store.uploads._remove(second, state) is False
+    assert os.path.exists(second)
 
 
 async def test_what_is_no_session_does_not_stop_the_others_expiry(store: Store) -> None:
@@ -524,13 +570,7 @@ async def test_what_is_no_session_does_not_stop_the_others_expiry(store: Store) 
 
 
 def test_a_file_that_vanishes_meanwhile_is_not_idle(store: Store) -> None:
-    path = path_of(store, UNKNOWN)
-    with open(path, "wb"):
-        pass
-    with os.scandir(store.layout.uploads) as entries:
-        (entry,) = entries
-    os.unlink(path)
-    assert module._idle_for(entry) < 0
+    assert module._state_of(path_of(store, UNKNOWN)) is None
 
 
 # -- room and soundness --------------------------------------------------------------------------------

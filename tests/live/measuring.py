@@ -1,0 +1,31 @@
+"""How long small requests take while a server is busy with something else."""
+
+import math
+import time
+from collections.abc import Callable
+
+from tests.live.wire import Wire, wire
+
+
+def ninety_ninth(latencies: list[float]) -> float:
+    return sorted(latencies)[math.ceil(len(latencies) * 0.99) - 1]
+
+
+def latencies(ask: Callable[[Wire], None], host: str, busy: Callable[[], bool]) -> list[float]:
+    """Of requests one after the other on one connection, as long as the server is busy."""
+    found = []
+    with wire(host) as connection:
+        while busy():
+            began = time.monotonic()
+            ask(connection)
+            found.append(time.monotonic() - began)
+            time.sleep(0.005)
+    return found
+
+
+def expect_ok(method: str, target: str) -> Callable[[Wire], None]:
+    def ask(connection: Wire) -> None:
+        connection.send_head(method, target)
+        assert connection.answer(method).status == 200
+
+    return ask

@@ -1,0 +1,60 @@
+"""Servers whose system calls strace holds up or interrupts."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.missing import absent
+
+SECONDS = 10.0  # until strace has attached
+
+
+def require_strace() -> None:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("strace is Linux's")
+    if not shutil.which("strace"):
+        absent("strace")
+
+
+def slow_syncs(seconds: float, log: Path) -> tuple[str, ...]:
+    """What a server's command line begins with, so that each fsync and fdatasync begins so much later.
+
+    The tracer is a grandchild (-D): the server is the test's own child, as without it.
+    """
+    require_strace()
+    syncs = "fsync,fdatasync"
+    delay = f"inject={syncs}:delay_enter={round(seconds * 1e6)}"
+    return ("strace", "-D", "-f", "-o", str(log), "-e", f"trace={syncs}", "-e", delay)
+
+
+@contextmanager
+def interrupted(pid: int, calls: str, log: Path) -> Iterator[None]:
+    """Meanwhile every third of these calls of each thread ends with EINTR instead of acting."""
+    require_strace()
+    inject = f"inject={calls}:error=EINTR:when=2+3"
+    tracer = subprocess.Popen(
+        ["strace", "-f", "-o", str(log), "-p", str(pid), "-e", f"trace={calls}", "-e", inject],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + SECONDS
+        while not attached(pid):
+            assert tracer.poll() is None, "strace could not attach"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield
+    finally:
+        tracer.send_signal(signal.SIGINT)  # it detaches, and the server goes on
+        tracer.wait(SECONDS)
+
+
+def attached(pid: int) -> bool:
+    status = [task.joinpath("status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return not any("TracerPid:\t0" in text for text in status)
