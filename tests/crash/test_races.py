@@ -22,7 +22,6 @@ RACES = tiers.pick(ci=500, soak=20_000)
 LANES = 4
 
 
-@pytest.mark.timeout(tiers.pick(ci=120, soak=1800))
 class Told(Line):
     """A worker of its own opinion."""
 
@@ -51,6 +50,7 @@ def test_a_lane_notices(lines: list[Line], found: int) -> None:
     assert len(lane.problems) == found
 
 
+@pytest.mark.timeout(tiers.pick(ci=120, soak=1800))
 def test_whoever_wins_everyone_sees_the_same(tmp_path: Path, say: Callable[[str], None]) -> None:
     seed, ledger, root = tiers.seed(), Ledger(), tmp_path / "root"
     print(f"CRASH_SEED={seed}")
