@@ -200,6 +200,7 @@ class UploadStore:
                     before, since = seen.get(entry.path, (state, now))
                     self._seen[entry.path] = state, since if before == state else now
         stale = [(path, state) for path, (state, since) in self._seen.items() if now - since >= idle]
+        stale.sort(key=lambda each: not each[0].endswith(INSTALLING))  # a second name before its session
         return [os.path.basename(path) for path, state in stale if self._remove(path, state)]
 
     def _remove(self, path: str, state: _State) -> bool:
@@ -213,7 +214,8 @@ class UploadStore:
         except (UploadBusy, UploadMissing, OSError):
             return False  # in use, or no session's file, which must not stop the others' expiry
         try:
-            if _state_of(path) != state:
+            # But for the ctime, which changes as a second name goes.
+            if (_state_of(path) or ())[:-1] != state[:-1]:
                 return False
             self.files.unlink(path)
         finally:
