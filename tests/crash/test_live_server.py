@@ -32,6 +32,7 @@ HERE = Path(__file__).parents[2]
 CLIENTS = 4
 CYCLES = tiers.pick(ci=30, soak=1000)  # for each number of workers
 LANES = tiers.pick(ci=3, soak=4)  # roots at once: while one server starts, the others' clients push
+GRACE = 2  # seconds, on one of the roots: garbage is collected while its servers are killed
 ACKED = tiers.pick(ci=1_000, soak=10_000)  # writes at least
 
 
@@ -59,9 +60,10 @@ def server(root: Path, workers: int, *more: str) -> Iterator[tuple[subprocess.Po
 
 @dataclass(slots=True)
 class Lane:
-    """One root, its clients, and what was found in its cycles."""
+    """One root, its clients, and what was found in its cycles; `more` are flags of its servers."""
 
     root: Path
+    more: tuple[str, ...] = ()
     ledger: Ledger = field(default_factory=Ledger)
     lost: list[str] = field(default_factory=list)
 
@@ -71,10 +73,10 @@ class Lane:
             Client("", number, self.ledger, random.Random(f"{seed}/{number}")) for number in range(CLIENTS)
         ]
         for _ in range(cycles):
-            with server(self.root, workers) as (process, host):
+            with server(self.root, workers, *self.more) as (process, host):
                 self.lost += losses(host, self.ledger)
                 push_and_kill(process, host, clients, moments.uniform(0.2, 0.8))
-        with server(self.root, workers) as (process, host):
+        with server(self.root, workers, *self.more) as (process, host):
             self.lost += losses(host, self.ledger, everything=True)
             process.terminate()
             assert process.wait(STOP_SECONDS) == 0
@@ -85,7 +87,8 @@ class Lane:
 def test_nothing_acknowledged_is_lost(tmp_path: Path, say: Callable[[str], None], workers: int) -> None:
     seed = tiers.seed()
     print(f"CRASH_SEED={seed}")
-    lanes = [Lane(tmp_path / f"root{number}") for number in range(LANES)]
+    lanes = [Lane(tmp_path / f"root{number}") for number in range(LANES - 1)]
+    lanes.append(Lane(tmp_path / "collected", ("--gc-grace", str(GRACE)), Ledger(collecting=True)))
     with ThreadPoolExecutor(LANES) as pool:
         runs = [
             pool.submit(partial(lane.run, workers, CYCLES // LANES, f"{seed}/{number}"))
