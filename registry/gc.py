@@ -15,6 +15,7 @@ logger = logging.getLogger("registry")
 _PASSES = 4  # in one grace: garbage lives a quarter longer than it must
 _PATIENCE = 24  # graces that uploads hold a repository up at most
 _LOOKS = 4  # between two passes
+_LOOKS_AFTER_FAILURE = 1
 _SOON = 10.0  # seconds after a start
 _REST = 0.5  # times the work just done: a third of the time all is left to the clients
 
@@ -28,24 +29,33 @@ async def collect_in_turn(store: Store, rules: Rules, retention: Callable[[], Aw
 
     `retention` takes tags away before each.
     """
+
+    async def retain() -> None:
+        try:
+            if removed := (await retention()).removed:
+                logger.info("retention: %d tags went", len(removed))
+        except (StorageError, OSError) as error:  # on a full disk a collection is what helps
+            logger.error("retention stopped: %s", error)
+
     interval = rules.grace / _PASSES
-    await asyncio.sleep(min(_SOON, interval))
+    pause = min(_SOON, interval)
     while True:
+        await asyncio.sleep(pause)
+        pause = interval / _LOOKS
         try:
             last, now = await collected(store), store.database.clock.now()
             if last is None or now - last >= interval:
                 # Strays come from crashes alone: to look through all folders once a day will do.
                 walk = last is None or now // DAY > last // DAY
-                if removed := (await retention()).removed:
-                    logger.info("retention: %d tags went", len(removed))
-                _say(await collect(store, rules, walk=walk, pause=_REST))
+                _say(await collect(store, rules, first=retain, walk=walk, pause=_REST))
         except StoreBusy:
             pass  # another worker, or a command, is at it
         except (StorageError, OSError) as error:
-            logger.error("garbage collection stopped, and deletes nothing: %s", error)
+            logger.error("garbage collection stopped, and deletes nothing more: %s", error)
+            pause = interval / _LOOKS_AFTER_FAILURE
         except Exception:  # whatever it was, it must not end the next pass too
-            logger.exception("garbage collection stopped, and deletes nothing")
-        await asyncio.sleep(interval / _LOOKS)
+            logger.exception("garbage collection stopped, and deletes nothing more")
+            pause = interval / _LOOKS_AFTER_FAILURE
 
 
 def _say(report: Report) -> None:

@@ -138,20 +138,22 @@ class BlobStore:
 
     # -- for collectors: blocking ---------------------------------------------------------------------
 
-    def hold(self, digests: Sequence[Digest]) -> list[int]:
-        """Open descriptors of those that have files; `let_go` closes them."""
-        found = []
+    def hold(self, digests: Sequence[Digest], opened: list[int]) -> None:
+        """Open those that can be, and add their descriptors; `let_go` closes them."""
         for digest in digests:
-            with suppress(FileNotFoundError):
-                found.append(_open_plain(self._layout.blob(digest), os.O_RDONLY))
-        return found
+            with suppress(OSError):
+                opened.append(_open_plain(self._layout.blob(digest), os.O_RDONLY))
 
     def let_go(self, opened: Sequence[int]) -> None:
         for descriptor in opened:
             os.close(descriptor)
 
     def unlink(self, digest: Digest) -> None:
-        """Take a file that nothing needs. Under the write lock, or a push could claim it just then."""
+        """Take a file that nothing needs. Under the write lock, or a push could claim it just then.
+
+        Raises StoreDegraded: what the index says of it may be lost.
+        """
+        self._files.require_sound()
         self._files.unlink(self._layout.blob(digest))
 
     def shards(self) -> Iterator[tuple[Digest, Digest]]:
@@ -161,7 +163,7 @@ class BlobStore:
                 rest = algorithm.hex_length - len(shard)
                 yield Digest(name, shard + "0" * rest), Digest(name, shard + "f" * rest)
 
-    def list(self, low: Digest, *, idle: float) -> dict[Digest, int]:
+    def list_shard(self, low: Digest, *, idle: float) -> dict[Digest, int]:
         """The blobs of the shard of `low` that have had their names for `idle` seconds, with their sizes."""
         folder, shard = os.path.dirname(self._layout.blob(low)), low.encoded[:2]
         found = {}
@@ -170,7 +172,8 @@ class BlobStore:
                 digest = _digest_of(low.algorithm, shard, entry.name)
                 with suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
-                    if digest and time.time() - status.st_ctime >= idle:
+                    is_old = time.time() - status.st_ctime >= idle
+                    if digest and is_old and stat.S_ISREG(status.st_mode):
                         found[digest] = status.st_size
         return found
 

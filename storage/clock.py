@@ -47,20 +47,35 @@ class Anchor:
     wall: int
 
 
+def _trusted(seconds: int) -> int:
+    """How much of a wall clock's way is believed."""
+    return seconds if 0 <= seconds <= _LONGEST_OFF else 0
+
+
 class Clock:
-    def __init__(self, last: Anchor | None, machine: Machine | None = None) -> None:
-        """`last` is what the index noted; None in a new one."""
+    def __init__(
+        self,
+        last: Anchor | None,
+        machine: Machine | None = None,
+        *,
+        newest: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`last` is what the index noted; None in a new one, or of a program that went by the wall clock.
+
+        `newest` looks up the latest time in the index; 0 if there is none.
+        """
         self._machine = machine or Machine(read_boot())
         self.boot = self._machine.boot or str(uuid.uuid4())
         uptime, wall = int(self._machine.uptime()), int(self._machine.wall())
-        if last is None:
-            self.anchor = Anchor(self.boot, uptime, wall, wall)
-        elif last.boot == self.boot:
+        if last and last.boot == self.boot:
             self.anchor = last
+            return
+        latest = newest()
+        if last:  # where nobody noted the time for long, what was written since tells that it has gone on
+            now = max(last.time + _trusted(wall - last.wall), latest)
         else:
-            off = wall - last.wall
-            trusted = off if 0 <= off <= _LONGEST_OFF else 0
-            self.anchor = Anchor(self.boot, uptime, last.time + trusted, wall)
+            now = min(wall, latest + _trusted(wall - latest)) if latest else wall
+        self.anchor = Anchor(self.boot, uptime, now, wall)
 
     @property
     def machine(self) -> Machine:

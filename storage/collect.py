@@ -10,14 +10,14 @@ installs it again.
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from storage import marking, sweeping
 from storage.blobs import BlobStore
 from storage.database import Connection, Database, note_time
+from storage.digest import Digest
 from storage.errors import IndexFailed
 from storage.files import temporary_root
 from storage.garbage import Item, Report, Rules
@@ -25,6 +25,7 @@ from storage.history import prune
 from storage.locks import held
 from storage.marking import Marked
 from storage.marks import has_marks
+from storage.rows import reveal_blob
 from storage.snapshot import snapshot
 from storage.store import Store
 from storage.sweeping import Gone, Swept
@@ -37,10 +38,11 @@ Progress = Callable[[int], None]
 
 _MARKS = 500  # rows in one transaction
 _SWEPT = 200  # the same of what goes: it holds every writer up
+_LOAD = 2000  # rows of manifests and of what they name
 _FILES = 128  # in one transaction, and open at once
 _LARGE = 2**20  # bytes of a file
 _PAGES = 200  # of the index, given back in one transaction
-_CHECK = "PRAGMA quick_check(1)"
+_CHECK = "PRAGMA integrity_check(1)"  # quick_check compares no index with its table
 _EVER = 2**62  # later than any mark
 
 
@@ -48,6 +50,7 @@ async def collect(
     store: Store,
     rules: Rules,
     *,
+    first: Callable[[], Awaitable[object]] | None = None,
     walk: bool = True,
     pause: float = 0.0,
     tell: Tell = lambda _: None,
@@ -55,11 +58,15 @@ async def collect(
 ) -> Report:
     """One pass. Raises StoreBusy beside another collector; whatever else stops it, what is left stays.
 
-    `walk`: look for files without a row too. `pause`: how long to rest, in times of the work just done.
-    `tell` hears of all that went, `progress` of the rows that were looked at.
+    `first` is done before, by the one collector. `walk`: look for files without a row too. `pause`: how long
+    to rest, in times of the work just done. `tell` hears of all that went, `progress` of the rows that were
+    looked at.
     """
+    store.files.require_sound()
     busy = "another process collects garbage, or makes a backup, here: try again when it has ended"
-    with held(store.layout.gc_lock, busy), closing(store.database.scan()) as connection:
+    with held(store.layout.gc_lock, busy), store.database.scanning() as connection:
+        if first:
+            await first()
         collector = Collector(
             store.database, store.blobs, connection, rules, pause=pause, tell=tell, progress=progress
         )
@@ -79,7 +86,7 @@ async def foresee(store: Store, rules: Rules) -> tuple[list[Item], list[Item], R
         lock, machine = os.path.join(folder, "write.lock"), store.database.clock.machine
         copy = Database(path, lock, store.files, durable=False, machine=machine)
         try:
-            with closing(copy.scan()) as connection:
+            with copy.scanning() as connection:
                 receiving = _receiving(store)
                 first = Collector(copy, None, connection, rules, tell=now.append)
                 report = await first.run(receiving, walk=False)
@@ -132,9 +139,8 @@ class Collector:
                 await self._mark_manifests(repository)
                 await self._mark_links(repository)
                 before = await self._threshold(repository, busy)
-                while await self._sweep("manifests", repository, before, sweeping.sweep_manifests):
-                    pass  # an index goes before what it named
-                await self._sweep("links", repository, before, sweeping.sweep_links)
+                await self._sweep_manifests(repository, before)
+                await self._sweep_links(repository, before)
             last = found[-1].id
         await self._sweep_unlinked()
         if walk:
@@ -178,8 +184,12 @@ class Collector:
     async def _void_old_marks(self) -> None:
         """Those of another boot: a power cut may have brought back marks that had been taken off."""
         boot = self._database.clock.boot
-        if await self._look(marking.column, "SELECT marked_in FROM clock") != [boot]:
-            await self._write(marking.void_marks, boot, durable=False)
+        if await self._look(marking.column, "SELECT marked_in FROM clock") == [boot]:
+            return
+        for table in ("links", "manifests"):
+            while await self._write(marking.void_some_marks, table, _MARKS, durable=False):
+                pass
+        await self._write(marking.begin_marks, boot, durable=False)
 
     async def _mark_manifests(self, repository: Marked) -> None:
         kept = self._rules.untagged(repository.name)
@@ -219,17 +229,21 @@ class Collector:
             return now - max(self._rules.patience, grace)
         return now - grace
 
-    async def _sweep(self, table: str, repository: Marked, before: int, sweep: Sweep) -> bool:
-        """Whether anything went."""
-        went = False
-        ripe = await self._look(sweeping.ripe, table, repository.id, before)
+    async def _sweep_manifests(self, repository: Marked, before: int) -> None:
+        ripe = await self._look(sweeping.ripe_manifests, repository.id, before)
+        for some in _loads(ripe, _LOAD):
+            await self._sweep(sweeping.sweep_manifests, repository, before, some)
+
+    async def _sweep_links(self, repository: Marked, before: int) -> None:
+        ripe = await self._look(sweeping.ripe_links, repository.id, before)
         for some in _pieces(ripe, _SWEPT):
-            await self._require_sound_index()
-            swept: Swept = await self._write(sweep, repository, before, some)
-            self._hear(swept.items)
-            await self._unlink(swept.files)
-            went = went or bool(swept.items)
-        return went
+            await self._sweep(sweeping.sweep_links, repository, before, some)
+
+    async def _sweep(self, sweep: Sweep, repository: Marked, before: int, blobs: Sequence[int]) -> None:
+        await self._require_sound_index()
+        swept: Swept = await self._write(sweep, repository, before, blobs)
+        self._hear(swept.items)
+        await self._unlink(swept.files)
 
     async def _sweep_unlinked(self) -> None:
         after = 0
@@ -251,12 +265,22 @@ class Collector:
             return
         idle = 0 if self._rules.at_once else self._rules.grace
         for low, high in blobs.shards():
-            found = await asyncio.to_thread(blobs.list, low, idle=idle)
-            known = await self._look(sweeping.present_in, low, high)
+            found = await settle(asyncio.to_thread(blobs.list_shard, low, idle=idle))
+            known = await self._look(sweeping.spoken_for, low, high)
+            for digest in found.keys() & {digest for digest, is_here in known.items() if not is_here}:
+                await self._take_back(blobs, digest)
             strays = [Gone(digest, size) for digest, size in found.items() if digest not in known]
+            if strays:
+                await self._require_sound_index()
             why = "no row of the index speaks for it"
             gone = await self._unlink(strays)
             self._hear([Item("file", "", str(each.digest), each.size, why) for each in gone])
+
+    async def _take_back(self, blobs: BlobStore, digest: Digest) -> None:
+        """A file that was away when somebody asked for it, as where its disk was not mounted."""
+        if await settle(asyncio.to_thread(blobs.verify, digest)):
+            await self._write(lambda connection: reveal_blob(connection, digest, blobs.size))
+            self._report.returned += 1
 
     async def _unlink(self, files: Sequence[Gone]) -> list[Gone]:
         """Take the files of digests that no row speaks for; return those that went."""
@@ -269,15 +293,17 @@ class Collector:
 
     async def _take_files(self, blobs: BlobStore, files: Sequence[Gone]) -> list[Gone]:
         def change(connection: Connection) -> list[Gone]:
-            unclaimed = [file for file in files if not sweeping.is_present(connection, file.digest)]
+            unclaimed = [file for file in files if not sweeping.is_spoken_for(connection, file.digest)]
             for file in unclaimed:
                 blobs.unlink(file.digest)
             return unclaimed
 
         # Open meanwhile: to give a large file's room back takes longer than the lock may be held.
         large = [file.digest for file in files if file.size >= _LARGE]
-        opened = await settle(asyncio.to_thread(blobs.hold, large)) if large else []
+        opened: list[int] = []
         try:
+            if large:
+                await settle(asyncio.to_thread(blobs.hold, large, opened))
             return await self._write(change, durable=False)
         finally:
             if opened:
@@ -311,6 +337,20 @@ def _vacuum(connection: Connection) -> int:
     """Give a few pages back; return how many are left."""
     connection.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
     return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+
+
+def _loads(weighed: Sequence[tuple[int, int]], limit: int) -> Iterator[list[int]]:
+    """Ids in lists that weigh about as much as the limit allows."""
+    load: list[int] = []
+    weight = 0
+    for blob, each in weighed:
+        if load and weight + each > limit:
+            yield load
+            load, weight = [], 0
+        load.append(blob)
+        weight += each
+    if load:
+        yield load
 
 
 def _pieces(found: Sequence[Any], count: int) -> Iterator[Sequence[Any]]:

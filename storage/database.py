@@ -119,9 +119,13 @@ class Database:
             connection.executescript(f"BEGIN IMMEDIATE; {text} PRAGMA user_version={number}; COMMIT;")
         # A read in WAL mode takes the lock that says, as long as this is open, that somebody has it.
         found = connection.execute("SELECT boot, uptime, time, wall FROM clock").fetchone()
-        clock = Clock(Anchor(*found) if found else None, machine)
+        clock = Clock(Anchor(*found) if found else None, machine, newest=lambda: _newest(connection))
         if not found or found[0] != clock.boot:
+            connection.execute("BEGIN IMMEDIATE")
+            if not found:
+                _adopt_times(connection, clock.now())
             note_time(connection, clock.anchor)
+            connection.execute("COMMIT")
         return Generation(self._lock, self._files, shared=shared), clock
 
     # -- reading -------------------------------------------------------------------------------------
@@ -315,6 +319,26 @@ class Database:
         with suppress(OSError, sqlite3.Error):
             self._flock(self._writer.close)  # the last connection checkpoints, so it holds the lock too
         os.close(self._lock)
+
+
+def _adopt_times(connection: Connection, now: int) -> None:
+    """Of a program that went by the wall clock, and noted no pulls: as if all had been pulled just now."""
+    times = {"now": now}
+    connection.execute("UPDATE tags SET moved = min(moved, :now)", times)
+    connection.execute(
+        "UPDATE manifests SET pulled = :now, pushed = min(pushed, :now), untagged = min(untagged, :now)",
+        times,
+    )
+
+
+def _newest(connection: Connection) -> int:
+    """The latest of the store's times in the index; 0 if there is none."""
+    times = ("pushed", "manifests"), ("untagged", "manifests"), ("pulled", "manifests"), ("moved", "tags")
+    maxima = ", ".join(
+        f"coalesce((SELECT max({column}) FROM {table}), 0)"
+        for column, table in (*times, ("active", "repositories"))
+    )
+    return int(connection.execute(f"SELECT max({maxima})").fetchone()[0])
 
 
 def note_time(connection: Connection, moment: Anchor) -> None:

@@ -40,6 +40,7 @@ class Report:
     """What went, and what waits. `freed` is in bytes: content that other repositories hold frees none.
 
     `held_up`: repositories where uploads let garbage wait. `strays`: files that no row spoke for.
+    `returned`: files that had been missing and are there again.
     """
 
     manifests: int = 0
@@ -49,6 +50,7 @@ class Report:
     files: int = 0
     freed: int = 0
     strays: int = 0
+    returned: int = 0
     waiting: int = 0
     waiting_bytes: int = 0
     held_up: list[str] = field(default_factory=list)

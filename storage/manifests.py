@@ -290,15 +290,16 @@ class Manifests:
 
 def drop_manifest(connection: Connection, repository: int, blob: int) -> None:
     """Take a manifest that no tag names. What belonged to it counts from now as untagged."""
+    schema = "repository = :repository AND name >= schema_tag(digest) AND name < schema_tag(digest) || '/'"
     belonging = (
         "subject = (SELECT digest FROM blobs WHERE id = :blob)",
         "blob IN (SELECT child FROM edges WHERE repository = :repository AND parent = :blob AND kind = 3)",
+        f"blob IN (SELECT manifest FROM blobs JOIN tags ON {schema} WHERE id = :blob)",
     )
     for condition in belonging:
         connection.execute(
             "UPDATE manifests SET untagged = store_time() WHERE repository = :repository"
-            f" AND {condition} AND untagged IS NULL AND NOT EXISTS"
-            " (SELECT 1 FROM tags WHERE repository = manifests.repository AND manifest = manifests.blob)",
+            f" AND {condition} AND untagged IS NULL",
             {"repository": repository, "blob": blob},
         )
     children = connection.execute(

@@ -93,10 +93,15 @@ def clear_marks(connection: Connection, table: str, repository: int, blobs: Sequ
     )
 
 
-def void_marks(connection: Connection, boot: str) -> None:
-    """Take every mark off, and let those to come be of this boot."""
-    for table in ("links", "manifests"):
-        connection.execute(f"UPDATE {table} SET mark = NULL WHERE mark IS NOT NULL")
+def void_some_marks(connection: Connection, table: str, count: int) -> int:
+    """Take so many marks off, whosever they are; return how many there were."""
+    some = f"SELECT repository, blob FROM {table} WHERE mark IS NOT NULL LIMIT ?"
+    sql = f"UPDATE {table} SET mark = NULL WHERE (repository, blob) IN ({some})"
+    return connection.execute(sql, (count,)).rowcount
+
+
+def begin_marks(connection: Connection, boot: str) -> None:
+    """All marks from now on are of this boot."""
     connection.execute("UPDATE clock SET marked_in = ?", (boot,))
 
 

@@ -11,7 +11,7 @@ from storage.database import Connection
 from storage.digest import Digest
 from storage.garbage import Item
 from storage.history import note_move
-from storage.liveness import named_by
+from storage.liveness import in_order, named_by, referrers
 from storage.manifests import drop_manifest
 from storage.marking import Marked, column
 from storage.rows import MISSING, PRESENT, drop_if_empty
@@ -33,10 +33,36 @@ class Gone:
     size: int
 
 
-def ripe(connection: Connection, table: str, repository: int, before: int) -> list[int]:
+def ripe_links(connection: Connection, repository: int, before: int) -> list[int]:
     """Marked until `before`, as ids of blobs."""
-    sql = f"SELECT blob FROM {table} WHERE repository = ? AND mark <= ?"
-    return column(connection, sql, repository, before)
+    return column(connection, "SELECT blob FROM links WHERE repository = ? AND mark <= ?", repository, before)
+
+
+def ripe_manifests(connection: Connection, repository: int, before: int) -> list[tuple[int, int]]:
+    """The same of manifests, each with how much it names, after all that it belongs to."""
+    values = (repository, before)
+    rows = connection.execute(
+        "SELECT blob, digest, subject, (SELECT count(*) FROM edges"
+        " WHERE edges.repository = manifests.repository AND parent = blob)"
+        " FROM manifests WHERE repository = ? AND mark <= ?",
+        values,
+    ).fetchall()
+    tags = connection.execute(
+        "SELECT name, manifest FROM manifests JOIN tags ON tags.repository = manifests.repository"
+        " AND manifest = blob WHERE manifests.repository = ? AND mark <= ?",
+        values,
+    ).fetchall()
+    children: dict[int, list[int]] = {}
+    found = connection.execute(
+        "SELECT parent, child FROM manifests JOIN edges ON edges.repository = manifests.repository"
+        " AND parent = blob AND kind = 3 WHERE manifests.repository = ? AND mark <= ?",
+        values,
+    )
+    for parent, child in found.fetchall():
+        children.setdefault(parent, []).append(child)
+    weights = {blob: 1 + edges for blob, *_, edges in rows}
+    ordered = in_order(list(weights), children, referrers([row[:3] for row in rows], tags))
+    return [(blob, weights[blob]) for blob in ordered]
 
 
 def sweep_manifests(connection: Connection, repository: Marked, before: int, blobs: Sequence[int]) -> Swept:
@@ -137,12 +163,20 @@ def _places(values: Sequence[object]) -> str:
     return ", ".join("?" * len(values))
 
 
-def is_present(connection: Connection, digest: Digest) -> bool:
-    sql = "SELECT 1 FROM blobs WHERE digest = ? AND state = ?"
-    return connection.execute(sql, (digest.binary, PRESENT)).fetchone() is not None
+# A row that says "missing" while a repository lists the blob still speaks for a file: it may have come back.
+_SPEAKS = (
+    "(state = 1 OR EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
+    " OR EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id))"
+)
 
 
-def present_in(connection: Connection, low: Digest, high: Digest) -> set[Digest]:
-    """Digests from `low` to `high` that are here."""
-    sql = "SELECT digest FROM blobs WHERE digest BETWEEN ? AND ? AND state = ?"
-    return {Digest.from_binary(found) for found in column(connection, sql, low.binary, high.binary, PRESENT)}
+def is_spoken_for(connection: Connection, digest: Digest) -> bool:
+    sql = f"SELECT 1 FROM blobs WHERE digest = ? AND {_SPEAKS}"
+    return bool(column(connection, sql, digest.binary))
+
+
+def spoken_for(connection: Connection, low: Digest, high: Digest) -> dict[Digest, bool]:
+    """Digests from `low` to `high` whose files stay; and whether the index says that they are here."""
+    sql = f"SELECT digest, state FROM blobs WHERE digest BETWEEN ? AND ? AND {_SPEAKS}"
+    rows = connection.execute(sql, (low.binary, high.binary)).fetchall()
+    return {Digest.from_binary(digest): state == PRESENT for digest, state in rows}

@@ -18,7 +18,7 @@ from registry.api.access_log import AccessLog, Entry
 from registry.api.body import Body
 from registry.api.prompt import Prompt
 from registry.api.wire import ALWAYS, Call, Held, Lasting
-from registry.errors import Denied, NameInvalid, TagInvalid, Unauthenticated
+from registry.errors import NameInvalid, RegistryError, TagInvalid
 from registry.names import RepositoryName, parse_reference
 from registry.registry import Registry
 from storage.digest import Digest
@@ -128,7 +128,7 @@ class Gate:
     def _allows(self, actor: Actor, operation: Operation) -> bool:
         try:
             self._require(actor, operation)
-        except (Denied, Unauthenticated):
+        except RegistryError:
             return False
         return True
 

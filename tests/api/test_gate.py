@@ -127,6 +127,8 @@ async def test_credentials_are_not_logged(client: httpx.AsyncClient, log: pytest
 
 
 class Broken:
+    note_pulls = None  # looked up when a registry is made
+
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError(f"secret of the inside: {name}")
 

@@ -19,7 +19,7 @@ from storage.links import Links
 from storage.manifests import Manifests
 from storage.rows import FileSize
 from storage.sessions import Sessions
-from storage.sweeping import Gone, is_present
+from storage.sweeping import Gone, is_spoken_for
 from tests.crash.operations import FRESH
 
 _append, _fsync, _claim, _write = Files.append, Files.fsync, Links.claim, Database.write
@@ -135,7 +135,7 @@ def files_taken_without_the_lock() -> Iterator[None]:
 
     async def take_files(self: Collector, blobs: BlobStore, files: Sequence[Gone]) -> list[Gone]:
         def query(connection: Connection) -> list[Gone]:
-            return [file for file in files if not is_present(connection, file.digest)]
+            return [file for file in files if not is_spoken_for(connection, file.digest)]
 
         unclaimed = await self._look(query)
         for file in unclaimed:

@@ -45,11 +45,19 @@ class Passes:
     failing: list[Exception] = field(default_factory=list)
     looks: int = 0
 
-    async def collect(self, store: Store, rules: Rules, *, walk: bool, pause: float) -> Report:
+    async def collect(
+        self,
+        store: Store,
+        rules: Rules,
+        *,
+        first: Callable[[], Awaitable[object]],
+        walk: bool,
+        pause: float,
+    ) -> Report:
         assert pause > 0
         if self.failing:
             raise self.failing.pop()
-        report = await collect(store, rules, walk=walk)
+        report = await collect(store, rules, first=first, walk=walk)
         self.walked.append(walk)
         return report
 
@@ -76,6 +84,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
     passes = Passes()
     monkeypatch.setattr(gc, "_SOON", 0.0)
     monkeypatch.setattr(gc, "_LOOKS", INTERVAL * 500)
+    monkeypatch.setattr(gc, "_LOOKS_AFTER_FAILURE", INTERVAL * 500)
     monkeypatch.setattr(gc, "collect", passes.collect)
     monkeypatch.setattr(gc, "collected", passes.look)
     return passes

@@ -51,7 +51,7 @@ class Fake:
 
     def __init__(self, _: object, sockets: list[Any]) -> None:
         (self.listener,) = sockets
-        self.process = self
+        self.process = self.child_conn = self
         self.alive, self.ready, self.exitcode, self.pid = False, True, None, 0
         self.at_kill: Callable[[], None] = lambda: None
         Fake.made.append(self)
@@ -64,6 +64,9 @@ class Fake:
 
     def start(self) -> None:
         self.alive = True
+
+    def close(self) -> None:
+        """The end of its pipe that the supervisor has too."""
 
     def kill(self) -> None:
         self.alive = False

@@ -1,6 +1,7 @@
 """Blob files: what has the name of a digest, and what is done about files that should not have it."""
 
 import asyncio
+import errno
 import itertools
 import os
 import stat
@@ -8,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from storage import blobs
 from storage.blobs import BlobFile
 from storage.digest import ALGORITHMS, Digest
 from storage.errors import BlobMissing, DigestMismatch, InvalidDigest, StoreDegraded
@@ -267,7 +269,8 @@ async def test_what_is_held_open_outlives_its_name(store: Store) -> None:
     digest, path = await put(store, b"bytes")
     other, _ = await put(store, b"others", "sha512")
     descriptors = len(os.listdir("/dev/fd"))
-    opened = store.blobs.hold([digest, Digest.of(b"absent"), other])
+    opened: list[int] = []
+    store.blobs.hold([digest, Digest.of(b"absent"), other], opened)
     assert [os.pread(descriptor, 9, 0) for descriptor in opened] == [b"bytes", b"others"]
     store.blobs.unlink(digest)
     assert not os.path.exists(path)
@@ -280,7 +283,28 @@ async def test_only_regular_files_are_held(store: Store) -> None:
     digest, path = await put(store, b"bytes")
     os.unlink(path)
     os.symlink("/etc/hostname", path)
-    assert store.blobs.hold([digest]) == []
+    opened: list[int] = []
+    store.blobs.hold([digest], opened)
+    assert opened == []
+
+
+async def test_what_cannot_be_opened_is_not_held_and_nothing_leaks(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few descriptors are no reason to collect nothing: a file that is not held goes all the same."""
+    one, two = (await put(store, b"one"))[0], (await put(store, b"two"))[0]
+    opening = blobs._open_plain
+
+    def scarce(path: str, flags: int) -> int:
+        if path == store.layout.blob(one):
+            raise OSError(errno.EMFILE, "too many")
+        return opening(path, flags)
+
+    monkeypatch.setattr(blobs, "_open_plain", scarce)
+    opened: list[int] = []
+    store.blobs.hold([one, two], opened)
+    assert len(opened) == 1
+    store.blobs.let_go(opened)
 
 
 async def test_unlinking_is_one_call_and_may_be_repeated(opener: Opener) -> None:
@@ -317,7 +341,7 @@ async def test_lists_say_what_a_shard_holds(store: Store) -> None:
     for name in ("note.txt", some.encoded[:2] + "0" * 61 + "g", "ff" + "0" * 61):
         with open(os.path.join(folder, name), "wb"):
             pass
-    listed = [(low, high, store.blobs.list(low, idle=0)) for low, high in store.blobs.shards()]
+    listed = [(low, high, store.blobs.list_shard(low, idle=0)) for low, high in store.blobs.shards()]
     assert {digest: size for _, _, found in listed for digest, size in found.items()} == sizes
     assert all(low <= digest <= high for low, high, found in listed for digest in found)
 
@@ -333,4 +357,4 @@ async def test_lists_leave_out_what_is_new(
     digest, path = await put(store, b"bytes")
     named = os.stat(path).st_ctime
     monkeypatch.setattr("storage.blobs.time.time", lambda: named + age)
-    assert store.blobs.list(digest, idle=idle) == ({digest: 5} if listed else {})
+    assert store.blobs.list_shard(digest, idle=idle) == ({digest: 5} if listed else {})

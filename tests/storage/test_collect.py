@@ -1,7 +1,9 @@
 """What a collection takes, what it leaves, and when."""
 
 import asyncio
+import itertools
 import os
+import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import closing, suppress
 
@@ -16,7 +18,7 @@ from storage.garbage import DAY, HOUR, Item, Report, Rules
 from storage.links import LinkRow
 from storage.locks import held
 from storage.manifests import EdgeKind
-from storage.store import Store
+from storage.store import Store, open_store
 from tests.storage.conftest import Opener
 from tests.storage.hands import Hands
 from tests.storage.pushing import allow, begin, edge, push_blob, push_manifest, row
@@ -170,6 +172,23 @@ async def each_signs_the_other(store: Store) -> None:
     await push_image(store, SECOND, f"sha256-{Digest.of(IMAGE).encoded}", "t")
 
 
+async def only_each_other(store: Store) -> None:
+    """Neither could ever go first."""
+    await push_image(store, IMAGE, f"sha256-{Digest.of(SECOND).encoded}")
+    await push_image(store, SECOND, f"sha256-{Digest.of(IMAGE).encoded}")
+
+
+async def signed_by_tag_and_deleted(store: Store) -> None:
+    await push_image(store, SECOND, "u")
+    await signed_by_tag(store)
+    await delete(IMAGE)(store)
+
+
+async def index_of_its_child(store: Store) -> None:
+    await push_image(store, IMAGE)
+    await push_index(store, IMAGE, tag=f"sha256-{Digest.of(IMAGE).encoded}")
+
+
 async def bytes_lost(store: Store) -> None:
     """A manifest that can't be read any more: what it names stays until a push brings it back."""
     await push_image(store, IMAGE, "t")
@@ -192,6 +211,9 @@ KEPT: dict[str, tuple[Act, set[bytes]]] = {
     "a signature by tag of one that lost its tag": (signed_by_tag_and_untagged, {SECOND, LAYER}),
     "a signature by tag of one that is elsewhere": (signature_of_elsewhere, {REFERRER, OTHER}),
     "two that sign each other": (each_signs_the_other, {IMAGE, SECOND, LAYER}),
+    "two that sign each other, and nothing else": (only_each_other, {IMAGE, SECOND, LAYER}),
+    "a signature by tag of a deleted one": (signed_by_tag_and_deleted, {SECOND, LAYER}),
+    "an index that refers to its own child by tag": (index_of_its_child, {INDEX, IMAGE, LAYER}),
     "what a lost manifest names": (bytes_lost, {LAYER}),
 }
 
@@ -432,15 +454,15 @@ async def test_a_file_that_a_push_claims_just_then_stays(
 ) -> None:
     """Between the look at the rows and the lock."""
     await store.blobs.put(Digest.of(LAYER), LAYER)
-    loop, looked = asyncio.get_running_loop(), sweeping.present_in
+    loop, looked = asyncio.get_running_loop(), sweeping.spoken_for
 
-    def claimed_after(connection: Connection, low: Digest, high: Digest) -> set[Digest]:
+    def claimed_after(connection: Connection, low: Digest, high: Digest) -> dict[Digest, bool]:
         found = looked(connection, low, high)
         if low < Digest.of(LAYER) < high:
             asyncio.run_coroutine_threadsafe(push_blob(store, "a", LAYER), loop).result(10)
         return found
 
-    monkeypatch.setattr(sweeping, "present_in", claimed_after)
+    monkeypatch.setattr(sweeping, "spoken_for", claimed_after)
     assert (await collect(store, Rules(grace=0))).strays == 0
     assert files(store) == {LAYER}
 
@@ -501,16 +523,36 @@ async def test_one_collector_at_a_time(store: Store) -> None:
     await collect(store, RULES)
 
 
-async def test_a_damaged_index_lets_nothing_go(
-    store: Store, hands: Hands, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await push_blob(store, "a", LAYER)
+@pytest.mark.parametrize("index", ["sqlite_autoindex_blobs_1", "links_blob", "edges_child"])
+async def test_a_damaged_index_lets_nothing_go(opener: Opener, hands: Hands, index: str) -> None:
+    """A page of one of its b-trees is as it was long ago: nothing in it speaks for what came since."""
+    store = opener(durable=False, machine=hands.machine)
+    for repository in ("a", "b"):
+        await push_image(store, IMAGE, "t", repository=repository)
+    await push_blob(store, "a", OTHER)
     await collect(store, RULES)
-    hands.wait(HOUR + 2)
-    monkeypatch.setattr("storage.collect._CHECK", "SELECT 'a page is missing'")
-    with pytest.raises(IndexFailed, match="a page is missing"):
-        await collect(store, RULES)
-    assert files(store) == {LAYER}
+    await store.database.checkpoint()
+    empty_tree(store.layout.index, index)
+    hands.wait(DAY)
+    again = opener(durable=False, machine=hands.machine)
+    await again.database.write(lambda connection: None)
+    with pytest.raises(IndexFailed, match="missing from index"):
+        await collect(again, Rules(grace=0))
+    assert files(store) == {IMAGE, LAYER, OTHER}
+
+
+def empty_tree(path: str, name: str) -> None:
+    """Take all cells from a b-tree of one page, as a lost write does."""
+    with closing(sqlite3.connect(path)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with open(path, "r+b") as file:
+        file.seek((page - 1) * size)
+        kind = file.read(1)
+        assert kind == b"\x0a", "it is a leaf"
+        # No free block, no cell, the content begins at the end of the page (SQLite's file format, 1.6).
+        file.seek((page - 1) * size)
+        file.write(kind + bytes(4) + (size % 65536).to_bytes(2, "big") + bytes(1))
 
 
 async def test_a_degraded_store_lets_nothing_go(opener: Opener, hands: Hands) -> None:
@@ -522,6 +564,115 @@ async def test_a_degraded_store_lets_nothing_go(opener: Opener, hands: Hands) ->
     with pytest.raises(StoreDegraded):
         await collect(store, RULES)
     assert files(store) == {LAYER}
+
+
+async def test_a_store_that_degrades_in_the_middle_keeps_its_files(store: Store) -> None:
+    await store.blobs.put(Digest.of(LAYER), LAYER)
+
+    async def latch() -> None:
+        store.files.latch("a test")
+
+    with pytest.raises(StoreDegraded):
+        await collect(store, Rules(grace=0), first=latch)
+    assert files(store) == {LAYER}
+
+
+async def test_a_file_that_had_been_away_comes_back(store: Store, hands: Hands) -> None:
+    """As where its disk was not mounted for a while, and somebody asked for it."""
+    await push_image(store, IMAGE, "t")
+    path = store.layout.blob(Digest.of(LAYER))
+    os.rename(path, f"{path}.away")
+    await store.names.links.lose(Digest.of(LAYER), lambda: True, lambda: None)
+    os.rename(f"{path}.away", path)
+    report = await collect(store, Rules(grace=0))
+    assert (report.returned, report.strays) == (1, 0)
+    assert await look(store, Digest.of(LAYER)) == LinkRow(len(LAYER))
+
+
+async def test_a_bad_file_that_comes_back_is_left_alone(store: Store) -> None:
+    await push_image(store, IMAGE, "t")
+    path = store.layout.blob(Digest.of(LAYER))
+    await store.names.links.lose(Digest.of(LAYER), lambda: True, lambda: None)
+    os.unlink(path)
+    with open(path, "wb") as file:
+        file.write(b"other")
+    report = await collect(store, Rules(grace=0))
+    assert (report.returned, report.strays) == (0, 0)
+    assert await look(store, Digest.of(LAYER)) is None
+
+
+async def test_strangers_in_a_shard_stop_nothing(store: Store) -> None:
+    await store.blobs.put(Digest.of(LAYER), LAYER)
+    os.mkdir(store.layout.blob(Digest.of(OTHER)))
+    assert (await collect(store, Rules(grace=0))).strays == 1
+
+
+async def test_an_image_that_is_pulled_outlives_its_index(store: Store, hands: Hands) -> None:
+    """Deployments name the image of a platform by its digest."""
+    await untagged_index(store)
+    for _ in range(40):
+        hands.wait(DAY)
+        await note_pull(store)
+        await collect(store, RULES)
+    assert files(store) == {IMAGE, LAYER}
+
+
+async def test_a_long_chain_of_referrers_goes_in_one_pass(store: Store, hands: Hands) -> None:
+    """Pushed from its end: each one waits for the one that comes after it."""
+    await push_image(store, b"0", "t", layers=[])
+    chain = [b"%d" % number for number in range(300)]
+    for raw, subject in reversed(list(itertools.pairwise(chain))):
+        await push_manifest(store, "a", subject, manifest=row(subject, subject=Digest.of(raw)))
+    await untag("t")(store)
+    hands.wait(MONTH + 1)
+    report = await two_passes(store, hands)
+    assert report.manifests == len(chain)
+
+
+async def test_time_goes_on_over_a_boot_although_nobody_noted_it(opener: Opener, hands: Hands) -> None:
+    store = opener(durable=False, machine=hands.machine)
+    hands.wait(40 * DAY)
+    await push_image(store, IMAGE, "t")
+    pushed = store.database.clock.now()
+    hands.boot_again("another boot")
+    assert opener(durable=False, machine=hands.machine).database.clock.now() >= pushed
+
+
+@pytest.mark.parametrize("wrong", [0, 365 * DAY, -10 * 365 * DAY], ids=["right", "ahead", "behind"])
+async def test_an_older_root_begins_its_months_when_it_is_upgraded(
+    root: str, hands: Hands, wrong: float
+) -> None:
+    """Its program noted no pulls, and went by the wall clock."""
+    with closing(open_store(root, durable=False, machine=hands.machine)) as store:
+        await push_image(store, IMAGE, "t")
+        await push_image(store, SECOND, "t", layers=[OTHER])
+        await store.database.write(downgrade)
+    hands.wait(40 * DAY)
+    hands.wall += wrong
+    with closing(open_store(root, durable=False, machine=hands.machine)) as store:
+        hands.wait(29 * DAY)
+        await two_passes(store, hands)
+        assert files(store) == {IMAGE, SECOND, LAYER, OTHER}
+        hands.wait(2 * DAY)
+        await two_passes(store, hands)
+        assert files(store) == {SECOND, OTHER}
+
+
+def downgrade(connection: Connection) -> None:
+    """As the first version of the index was."""
+    for sql in (
+        "DROP INDEX links_mark",
+        "DROP INDEX manifests_mark",
+        "DROP INDEX edges_children",
+        "ALTER TABLE links DROP COLUMN mark",
+        "ALTER TABLE manifests DROP COLUMN mark",
+        "ALTER TABLE manifests DROP COLUMN pulled",
+        "ALTER TABLE repositories DROP COLUMN active",
+        "DROP TABLE clock",
+        "DROP TABLE tag_history",
+        "PRAGMA user_version = 1",
+    ):
+        connection.execute(sql)
 
 
 @pytest.mark.parametrize("act", [collect, foresee])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from storage.digest import Digest
-from storage.liveness import Held, live
+from storage.liveness import Held, in_order, live
 
 NOW, SINCE = 1000, 900
 ABSENT = b"never here"
@@ -27,7 +27,7 @@ def kept(
     tags: Mapping[str, int] | None = None,
     children: Mapping[int, Sequence[int]] | None = None,
 ) -> set[int]:
-    return live(manifests, (tags or {}).items(), children or {}, SINCE)
+    return live(manifests, list((tags or {}).items()), children or {}, SINCE)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ REFERRERS = [
         (OLD, {"t": 1}, {1: [99]}, {1, 99}),
         ([held(1), held(2)], {}, {1: [2]}, {1, 2}),
         ([held(1, untagged=True), held(2)], {}, {1: [2]}, set()),
-        ([held(1, untagged=True), held(2, untagged=True, used=NOW)], {}, {1: [2]}, set()),
-        (REFERRERS, {}, {}, set()),
+        ([held(1, untagged=True), held(2, untagged=True, used=NOW)], {}, {1: [2]}, {2}),
+        (REFERRERS, {}, {}, {3}),
         (REFERRERS, {"t": 1}, {}, {1, 2, 3, 4}),
         (REFERRERS, {"t": 2}, {}, {2, 3}),
         (REFERRERS, {"t": 3}, {}, {3}),
@@ -100,7 +100,7 @@ REFERRERS = [
         "an index names a blob",
         "an index pushed by digest",
         "an image belongs to its index",
-        "an image was pushed again, its index is old",
+        "an image was used, its index is old",
         "referrers keep no subject",
         "a subject keeps its referrers, and theirs",
         "a referrer with a tag keeps its own alone",
@@ -169,15 +169,56 @@ def test_tags_of_the_schema_belong_to_what_they_name(tag: str, belongs: bool, al
     ("tags", "stay"),
     [
         ({f"sha256-{name(1).encoded}": 1}, {1}),
-        ({f"sha256-{name(9).encoded}": 1}, {1}),
-        ({f"sha256-{name(1).encoded}": 2, f"sha256-{name(2).encoded}": 1}, set()),
+        ({f"sha256-{name(9).encoded}": 1}, set()),
+        ({f"sha256-{name(1).encoded}": 2, f"sha256-{name(2).encoded}": 1}, {1, 2}),
         ({f"sha256-{name(1).encoded}": 2, "t": 2}, {2}),
         ({f"sha256-{name(1).encoded}": 2, f"sha256-{name(2).encoded}": 3, "t": 1}, {1, 2, 3}),
     ],
-    ids=["of itself", "of what is not here", "two of each other", "with another tag", "of a signature"],
+    ids=["of itself", "of what went", "two of each other", "with another tag", "of a signature"],
 )
 def test_odd_tags_of_the_schema(tags: Mapping[str, int], stay: set[int]) -> None:
     assert kept([held(blob, untagged=True) for blob in (1, 2, 3)], tags) == stay
+
+
+@pytest.mark.parametrize(
+    ("signature", "stays"),
+    [
+        (held(1), True),
+        (held(1, untagged=True, used=SINCE), True),
+        (held(1, untagged=True, used=SINCE - 1), False),
+    ],
+    ids=["never was here", "went not long ago", "went long ago"],
+)
+def test_a_tag_of_the_schema_keeps_what_came_before_its_subject(signature: Held, stays: bool) -> None:
+    assert kept([signature], {f"sha256-{name(9).encoded}.sig": 1}) == ({1} if stays else set())
+
+
+@pytest.mark.parametrize(
+    ("blobs", "belongings", "ordered"),
+    [
+        ([1, 2, 3], {3: [2], 2: [1]}, [3, 2, 1]),
+        ([1, 2, 3], {1: [3], 2: [3]}, [1, 2, 3]),
+        ([1, 2], {1: [9], 9: [2]}, [1, 2]),
+        ([1, 2, 3], {1: [2], 2: [1, 3]}, []),
+        ([1, 2, 3, 4], {1: [2], 2: [1], 3: [4]}, [3, 4]),
+    ],
+    ids=[
+        "a chain",
+        "of two",
+        "through what is not asked for",
+        "a circle and what hangs on it",
+        "beside a circle",
+    ],
+)
+def test_what_belongs_to_something_comes_after_it(
+    blobs: list[int], belongings: Mapping[int, Sequence[int]], ordered: list[int]
+) -> None:
+    assert in_order(blobs, belongings) == ordered
+    halves = (
+        {o: b for o, b in belongings.items() if o % 2},
+        {o: b for o, b in belongings.items() if not o % 2},
+    )
+    assert sorted(in_order(blobs, *halves)) == sorted(ordered)
 
 
 # -- large graphs ------------------------------------------------------------------------------------------
