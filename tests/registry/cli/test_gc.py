@@ -249,9 +249,7 @@ def test_now_refuses_beside_a_server(root: str, server: Store) -> None:
     before = read_files(root)
     result = run("--root", root, "--now")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith(
-        "registry: a server runs on this root: stop it before `registry gc --now`"
-    )
+    assert "serving.lock: a server runs on this root: stop it before `registry gc --now`" in result.stderr
     assert read_files(root) == before
 
 
