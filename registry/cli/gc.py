@@ -29,6 +29,11 @@ def look_ahead(settings: Settings, rules: Rules) -> tuple[list[Item], list[Item]
         return asyncio.run(foresee(store, rules))
 
 
+def line(item: Item) -> str:
+    """What goes, or would, and why."""
+    return f"{item.kind} {item.repository} {item.name}: {item.why}"
+
+
 def summary(report: Report, *, would: bool = False) -> str:
     """The report for people."""
     verb = "would go" if would else "went"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Self, TextIO
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+_NAMED = 10  # lines of a kind that are printed; --json has all
 
 
 def size(count: int) -> str:
@@ -23,6 +24,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)
     )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def first(lines: Sequence[str]) -> list[str]:
+    """So many that they can be read, and how many more there are."""
+    more = [f"and {len(lines) - _NAMED} more, which --json names"] if len(lines) > _NAMED else []
+    return [*lines[:_NAMED], *more]
 
 
 def address(host: str, port: int) -> str:

@@ -33,6 +33,14 @@ def test_table() -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "ends"), [(0, []), (10, ["9"]), (11, ["9", "and 1 more, which --json names"])]
+)
+def test_the_first_lines(count: int, ends: list[str]) -> None:
+    lines = [str(number) for number in range(count)]
+    assert text.first(lines) == [*lines[:9], *ends]
+
+
+@pytest.mark.parametrize(
     ("host", "written", "reached"),
     [
         ("127.0.0.1", "127.0.0.1:5000", "127.0.0.1"),
