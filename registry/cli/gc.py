@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from registry.cli import text
 from registry.cli.content import opened
 from registry.config import Settings
-from storage.collect import collect, foresee
+from storage.collect import collect, expected_rows, foresee
 from storage.garbage import Item, Report, Rules
 from storage.locks import held
 
@@ -20,6 +20,7 @@ def run(settings: Settings, rules: Rules, *, tell: Callable[[Item], None], count
     with opened(settings) as store:
         alone = held(store.layout.serving_lock, _SERVED) if rules.at_once else nullcontext()
         with alone:
+            counter.expect(expected_rows(store))
             return asyncio.run(collect(store, rules, tell=tell, progress=counter.add))
 
 

@@ -9,7 +9,7 @@ from registry.cli import gc as work
 from registry.cli.failures import explained
 from registry.cli.options import json_option, settings_options
 from registry.cli.output import show
-from registry.cli.text import Counter
+from registry.cli.text import Counter, number
 from registry.config import Settings
 from registry.gc import rules_of
 from registry.retention_rules import untagged_of
@@ -51,7 +51,7 @@ def _collect(settings: Settings, rules: Rules, *, verbose: bool, as_json: bool) 
         if verbose:
             click.echo(work.line(item))
 
-    with explained(), Counter(sys.stderr) as counter:
+    with explained(), Counter(sys.stderr, write=number, noun=" rows") as counter:
         report = work.run(settings, rules, tell=tell, counter=counter)
     show(
         lambda: {**asdict(report), "items": [asdict(each) for each in items]},

@@ -109,6 +109,15 @@ def test_the_counter_tells_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch
     ]
 
 
+def test_the_counter_counts_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 2.4])
+    monkeypatch.setattr("time.monotonic", lambda: next(times))
+    terminal = Terminal()
+    with text.Counter(terminal, total=1_000_000, write=text.number, noun=" rows") as counter:
+        counter.add(120_000)
+    assert terminal.getvalue().split(CLEAR)[1:-1] == ["120,000 rows of 1,000,000, 50,000/s, 18s left"]
+
+
 def test_the_counter_before_anything_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter([0.0, 1.0])
     monkeypatch.setattr("time.monotonic", lambda: next(times))
