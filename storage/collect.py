@@ -358,6 +358,13 @@ def _pieces(found: Sequence[Any], count: int) -> Iterator[Sequence[Any]]:
         yield found[start : start + count]
 
 
+def expected_rows(store: Store) -> int:
+    """How many a pass will look at."""
+    sql = "SELECT (SELECT count(*) FROM links) + (SELECT count(*) FROM blobs)"
+    with store.database.scanning() as connection:
+        return int(connection.execute(sql).fetchone()[0])
+
+
 async def collected(store: Store) -> int | None:
     """When the last pass had ended, in the store's time; None: there was none."""
     sql = "SELECT collected FROM clock"

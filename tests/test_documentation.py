@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
-from registry.__main__ import cli, default_text
+from registry.__main__ import cli
+from registry.cli.options import default_text
 from registry.config import SCHEMA
 from registry.dropin import ALIASES
 

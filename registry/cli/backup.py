@@ -3,15 +3,13 @@
 import os
 
 from registry.cli.content import opened
-from registry.cli.text import Counter, size
+from registry.cli.text import Counter, first, size
 from registry.config import Settings
 from storage.backup import backup as back_up
 from storage.backup import restore as bring_back
 from storage.files import Files
 from storage.filling import Report
 from storage.layout import Layout
-
-_NAMED = 10  # digests that are printed; --json has all
 
 
 def backup(settings: Settings, folder: str, *, copy: bool, verify: bool, counter: Counter) -> Report:
@@ -48,11 +46,11 @@ def summary(report: Report, verb: str, folder: str) -> str:
     lines += (
         [", ".join(f"{count} {how}" for how, count in ways.items() if count)] if any(ways.values()) else []
     )
-    lines += _named(report.saved, "the root has lost, and this folder still has it")
-    lines += _named(report.lost, "a repository lists it, and its bytes are not here or bad: push it again")
+    lines += first([f"{digest}: the root has lost, and this folder still has it" for digest in report.saved])
+    lines += first(
+        [
+            f"{digest}: a repository lists it, and its bytes are not here or bad: push it again"
+            for digest in report.lost
+        ]
+    )
     return "\n".join(lines)
-
-
-def _named(digests: list[str], what: str) -> list[str]:
-    more = [f"and {len(digests) - _NAMED} more, which --json names"] if len(digests) > _NAMED else []
-    return [f"{digest}: {what}" for digest in digests[:_NAMED]] + more

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from registry.cli import text
 from registry.cli.content import opened
 from registry.config import Settings
-from storage.collect import collect, foresee
+from storage.collect import collect, expected_rows, foresee
 from storage.garbage import Item, Report, Rules
 from storage.locks import held
 
@@ -20,6 +20,7 @@ def run(settings: Settings, rules: Rules, *, tell: Callable[[Item], None], count
     with opened(settings) as store:
         alone = held(store.layout.serving_lock, _SERVED) if rules.at_once else nullcontext()
         with alone:
+            counter.expect(expected_rows(store))
             return asyncio.run(collect(store, rules, tell=tell, progress=counter.add))
 
 
@@ -27,6 +28,11 @@ def look_ahead(settings: Settings, rules: Rules) -> tuple[list[Item], list[Item]
     """What would go now, what when its grace is over, and both together. Raises StoreUnusable."""
     with opened(settings) as store:
         return asyncio.run(foresee(store, rules))
+
+
+def line(item: Item) -> str:
+    """What goes, or would, and why."""
+    return f"{item.kind} {item.repository} {item.name}: {item.why}"
 
 
 def summary(report: Report, *, would: bool = False) -> str:

@@ -1,20 +1,17 @@
 """`registry reindex`: the index made anew from the blobs, and what they do not tell."""
 
 import os
-from collections.abc import Collection
 
-from registry.cli.text import size
+from registry.cli.content import require_root
+from registry.cli.text import first, size
 from registry.config import Settings
 from registry.names import RepositoryName
 from registry.reindex import READER
-from storage.errors import StoreUnusable
 from storage.files import Files
 from storage.layout import Layout
 from storage.recovery import Report
 from storage.reindex import reindex as rebuild
 from storage.transfer import Progress
-
-_NAMED = 10  # digests of a kind that are printed; --json has all
 
 UNKNOWN = (
     "the names of repositories",
@@ -27,11 +24,8 @@ UNKNOWN = (
 
 def reindex(settings: Settings, into: str, *, dry_run: bool, progress: Progress = lambda _: None) -> Report:
     """Raises StoreUnusable, StoreBusy, NameInvalid."""
+    require_root(settings)
     layout = Layout(os.path.abspath(settings.root))
-    if not os.path.exists(layout.format):
-        raise StoreUnusable(
-            f"there is no registry in {settings.root}: name its folder with --root DIR or REGISTRY_ROOT"
-        )
     name = RepositoryName(into)
     return rebuild(
         layout,
@@ -54,17 +48,12 @@ def summary(report: Report, into: str, *, dry_run: bool) -> str:
         lines.insert(0, f"the index is made anew: {report.replaced}")
     if report.aside:
         lines.append(f"the old index is {report.aside}")
-    lines += _named([f"{into}:{tag} is {digest}" for tag, digest in report.tags.items()])
-    lines += _named([f"{digest}: lacks {', '.join(lacks)}" for digest, lacks in report.incomplete.items()])
-    lines += _named([f"{digest}: its references are written anew" for digest in report.rewritten])
-    lines += _named([f"{digest}: its bytes are bad" for digest in report.bad])
+    lines += first([f"{into}:{tag} is {digest}" for tag, digest in report.tags.items()])
+    lines += first([f"{digest}: lacks {', '.join(lacks)}" for digest, lacks in report.incomplete.items()])
+    lines += first([f"{digest}: its references are written anew" for digest in report.rewritten])
+    lines += first([f"{digest}: its bytes are bad" for digest in report.bad])
     lines.append(
         f"{report.nothing} blobs, {size(report.nothing_bytes)}, belong to nothing: a collection removes them"
     )
     lines.append(f"not known: {'; '.join(UNKNOWN)}")
     return "\n".join([*lines, *(["nothing was changed: this was a dry run"] if dry_run else [])])
-
-
-def _named(lines: Collection[str]) -> list[str]:
-    more = [f"and {len(lines) - _NAMED} more, which --json names"] if len(lines) > _NAMED else []
-    return [*list(lines)[:_NAMED], *more]

@@ -1,10 +1,11 @@
 """How the command line writes: sizes, tables, addresses."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self, TextIO
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+_NAMED = 10  # lines of a kind that are printed; --json has all
 
 
 def size(count: int) -> str:
@@ -16,6 +17,10 @@ def size(count: int) -> str:
     return f"{amount:.{digits}f} {_UNITS[unit]}"
 
 
+def number(count: int) -> str:
+    return f"{count:,}"
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Left-aligned columns, two spaces apart."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
@@ -23,6 +28,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)
     )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def first(lines: Sequence[str]) -> list[str]:
+    """So many that they can be read, and how many more there are."""
+    more = [f"and {len(lines) - _NAMED} more, which --json names"] if len(lines) > _NAMED else []
+    return [*lines[:_NAMED], *more]
 
 
 def address(host: str, port: int) -> str:
@@ -46,13 +57,23 @@ def duration(seconds: float) -> str:
 
 
 class Counter:
-    """Bytes done, of how many, how fast, and the time that is left; rewritten in place twice a second.
+    """How much is done, of how much, how fast, and the time that is left; rewritten in place twice a second.
 
-    Silent unless on a terminal. `total` 0 is unknown; `done` were done before, and tell nothing of the rate.
+    Silent unless on a terminal. `total` 0 is unknown; `done` was done before, and tells nothing of the rate.
+    `write` and `noun` say what is counted: bytes, unless told otherwise.
     """
 
-    def __init__(self, stream: TextIO, *, total: int = 0, done: int = 0) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        total: int = 0,
+        done: int = 0,
+        write: Callable[[int], str] = size,
+        noun: str = "",
+    ) -> None:
         self._stream, self._total = stream, total
+        self._write, self._noun = write, noun
         self._before = self._done = done
         self._start = self._shown = time.monotonic()
 
@@ -76,9 +97,9 @@ class Counter:
         self._stream.flush()
 
     def _line(self, rate: float) -> str:
-        parts = [size(self._done), f"{size(int(rate))}/s"]
+        parts = [f"{self._write(self._done)}{self._noun}", f"{self._write(int(rate))}/s"]
         if self._total:
-            parts[0] += f" of {size(max(self._total, self._done))}"
+            parts[0] += f" of {self._write(max(self._total, self._done))}"
         if self._total and rate:
             parts.append(f"{duration(max(0, self._total - self._done) / rate)} left")
         return ", ".join(parts)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from registry import __version__
-from registry.__main__ import cli, default_text
+from registry.__main__ import cli
+from registry.cli.options import default_text
 from registry.config import SCHEMA, Settings
 from registry.names import RepositoryName, Tag
 from registry.registry import Registry
@@ -66,6 +68,34 @@ def tags_of(root: str) -> list[str]:
 
 def test_version() -> None:
     assert run("--version").stdout == f"registry {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "loaded"),
+    [
+        (["--version"], set()),
+        (["health", "--help"], {"registry.cli.commands.health"}),
+        (["serve", "--help"], {"registry.cli.commands.serve"}),
+        (["restore", "--help"], {"registry.cli.commands.backup"}),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_a_command_loads_its_own_module_only(arguments: list[str], loaded: set[str]) -> None:
+    script = (
+        "import atexit, sys, registry.__main__ as m; atexit.register(lambda: print(*sys.modules)); m.main()"
+    )
+    words = [sys.executable, "-c", script, *arguments]
+    ended = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    modules = set(ended.stdout.splitlines()[-1].split())
+    assert "registry.__main__" in modules
+    assert {name for name in modules if name.startswith("registry.cli.commands.")} == loaded
+    assert "uvicorn" not in modules
+
+
+def test_the_table_names_each_command_as_it_names_itself() -> None:
+    assert {name: command.name for name, command in cli.commands.items()} == {
+        name: name for name in cli.commands
+    }
 
 
 def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
@@ -143,7 +173,7 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
 
 
 def test_the_file_that_recipes_name_need_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("registry.__main__._BUILT_IN", (str(tmp_path / "config.yml"),))
+    monkeypatch.setattr("registry.cli.commands.serve._BUILT_IN", (str(tmp_path / "config.yml"),))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         result = run("serve", str(tmp_path / "config.yml"), "--root", str(tmp_path / "new"), "--port", port)

@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 import pytest
 
 from storage import sweeping
-from storage.collect import collect, foresee
+from storage.collect import collect, expected_rows, foresee
 from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import BlobMissing, IndexFailed, StoreBusy, StoreDegraded
@@ -437,6 +437,14 @@ async def test_it_says_what_went_and_why(store: Store, hands: Hands) -> None:
     )
     assert {item.repository for item in told} == {"a"}
     assert (report.files, report.freed) == (2, len(IMAGE) + len(OTHER))
+
+
+async def test_progress_is_told_to_the_row(store: Store) -> None:
+    await push_image(store, IMAGE, "t", layers=[LAYER, OTHER])
+    await push_image(store, SECOND, "t", repository="b")
+    expected, progress = expected_rows(store), list[int]()
+    await collect(store, RULES, progress=progress.append)
+    assert sum(progress) == expected > 0
 
 
 # -- files -------------------------------------------------------------------------------------------------

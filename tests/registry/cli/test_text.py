@@ -33,6 +33,14 @@ def test_table() -> None:
 
 
 @pytest.mark.parametrize(
+    ("count", "ends"), [(0, []), (10, ["9"]), (11, ["9", "and 1 more, which --json names"])]
+)
+def test_the_first_lines(count: int, ends: list[str]) -> None:
+    lines = [str(number) for number in range(count)]
+    assert text.first(lines) == [*lines[:9], *ends]
+
+
+@pytest.mark.parametrize(
     ("host", "written", "reached"),
     [
         ("127.0.0.1", "127.0.0.1:5000", "127.0.0.1"),
@@ -99,6 +107,15 @@ def test_the_counter_tells_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch
         "90.0 MB of 100 MB, 20.0 MB/s, 0s left",
         "110 MB of 110 MB, 20.0 MB/s, 0s left",
     ]
+
+
+def test_the_counter_counts_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 2.4])
+    monkeypatch.setattr("time.monotonic", lambda: next(times))
+    terminal = Terminal()
+    with text.Counter(terminal, total=1_000_000, write=text.number, noun=" rows") as counter:
+        counter.add(120_000)
+    assert terminal.getvalue().split(CLEAR)[1:-1] == ["120,000 rows of 1,000,000, 50,000/s, 18s left"]
 
 
 def test_the_counter_before_anything_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
