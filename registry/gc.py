@@ -13,7 +13,6 @@ from storage.store import Store
 logger = logging.getLogger("registry")
 
 _PASSES = 4  # in one grace: garbage lives a quarter longer than it must
-_PATIENCE = 24  # graces that uploads hold a repository up at most
 _LOOKS = 4  # between two passes
 _LOOKS_AFTER_FAILURE = 1
 _SOON = 10.0  # seconds after a start
@@ -21,7 +20,7 @@ _REST = 0.5  # times the work just done: a third of the time all is left to the 
 
 
 def rules_of(*, grace: int, untagged: Callable[[str], int | None]) -> Rules:
-    return Rules(grace=grace, patience=_PATIENCE * grace, untagged=untagged)
+    return Rules(grace=grace, patience=max(DAY, grace), untagged=untagged)
 
 
 async def collect_in_turn(store: Store, rules: Rules, retention: Callable[[], Awaitable[Applied]]) -> None:

@@ -323,11 +323,9 @@ class Database:
 
 def _adopt_times(connection: Connection, now: int) -> None:
     """Of a program that went by the wall clock, and noted no pulls: as if all had been pulled just now."""
-    times = {"now": now}
-    connection.execute("UPDATE tags SET moved = min(moved, :now)", times)
+    connection.execute("UPDATE tags SET moved = min(moved, ?1)", (now,))
     connection.execute(
-        "UPDATE manifests SET pulled = :now, pushed = min(pushed, :now), untagged = min(untagged, :now)",
-        times,
+        "UPDATE manifests SET pulled = ?1, pushed = min(pushed, ?1), untagged = min(untagged, ?1)", (now,)
     )
 
 

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from registry.cli import text
 from registry.cli.content import opened
 from registry.config import Settings
+from registry.kinds import NEVER
 from storage.collect import collect, expected_rows, foresee
 from storage.garbage import Item, Report, Rules
 from storage.locks import held
@@ -35,8 +36,8 @@ def line(item: Item) -> str:
     return f"{item.kind} {item.repository} {item.name}: {item.why}"
 
 
-def summary(report: Report, *, would: bool = False) -> str:
-    """The report for people."""
+def summary(report: Report, settings: Settings, *, would: bool = False) -> str:
+    """The report for people, and the rule that was gone by."""
     verb = "would go" if would else "went"
     freed = f"{report.files} files, {text.size(report.freed)} {'to free' if would else 'freed'}"
     lines = [f"{report.manifests} manifests, {report.blobs} blobs and {report.tags} tags {verb}; {freed}"]
@@ -46,8 +47,12 @@ def summary(report: Report, *, would: bool = False) -> str:
         lines.append(f"{report.strays} of the files were left by crashes")
     if report.waiting:
         lines.append(f"{report.waiting} more, {text.size(report.waiting_bytes)}, wait for their grace to end")
+    if report.returned:
+        lines.append(f"{report.returned} blobs that had been missing are there again")
     if report.held_up:
         lines.append(f"uploads hold up: {', '.join(report.held_up[:10])}")
+    kept = "for ever" if settings.untagged == NEVER else text.duration(int(settings.untagged))
+    lines.append(f"content without a tag is kept {kept} (untagged)")
     return "\n".join(lines)
 
 

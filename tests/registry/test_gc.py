@@ -251,6 +251,7 @@ async def test_the_settings_switch_it_and_say_its_grace(
     assert begun == ([(store, 77)] if on else [])
 
 
-def test_uploads_hold_up_for_many_graces() -> None:
+def test_uploads_hold_up_for_a_day_at_least() -> None:
     assert rules_of(grace=HOUR, untagged=keep_a_month) == RULES
-    assert rules_of(grace=10, untagged=keep_a_month) == Rules(grace=10, patience=240)
+    assert rules_of(grace=10, untagged=keep_a_month) == Rules(grace=10, patience=DAY)
+    assert rules_of(grace=2 * DAY, untagged=keep_a_month) == Rules(grace=2 * DAY, patience=2 * DAY)

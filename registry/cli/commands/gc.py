@@ -24,18 +24,20 @@ from storage.garbage import Item, Rules
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--verbose", "-v", is_flag=True, help="Print every manifest and blob that goes, and why.")
 @json_option()
-@settings_options("root")
+@settings_options("root", "untagged", "retention")
 def gc(now: bool, dry_run: bool, verbose: bool, as_json: bool, settings: Settings) -> None:
     """Delete what nothing names any more. Works beside a running server, which does the same by itself.
 
     One pass marks what has become garbage, and deletes what an earlier pass has marked a grace ago; --now
-    does both at once.
+    does both at once. Give the same --config as the server has, or what it keeps may go here. With a shorter
+    grace than the server's, what it has just told a client of may go, and the client's push fails.
 
     \b
     Examples:
       registry gc
       registry gc --dry-run --json
-      registry gc --grace 600 --verbose
+      registry gc --config registry.toml --verbose
+      registry gc --grace 2h
       registry gc --now
     """
     untagged = untagged_of(settings.retention, settings.untagged)
@@ -47,7 +49,8 @@ def _collect(settings: Settings, rules: Rules, *, verbose: bool, as_json: bool) 
     items: list[Item] = []
 
     def tell(item: Item) -> None:
-        items.append(item)
+        if as_json:
+            items.append(item)
         if verbose:
             click.echo(work.line(item))
 
@@ -55,7 +58,7 @@ def _collect(settings: Settings, rules: Rules, *, verbose: bool, as_json: bool) 
         report = work.run(settings, rules, tell=tell, counter=counter)
     show(
         lambda: {**asdict(report), "items": [asdict(each) for each in items]},
-        lambda: work.summary(report),
+        lambda: work.summary(report, settings),
         as_json=as_json,
     )
 
@@ -71,6 +74,6 @@ def _look_ahead(settings: Settings, rules: Rules, *, verbose: bool, as_json: boo
             "now": [asdict(each) for each in now],
             "later": [asdict(each) for each in later],
         },
-        lambda: f"{work.listing(now, later)}\n{work.summary(report, would=True)}",
+        lambda: f"{work.listing(now, later)}\n{work.summary(report, settings, would=True)}",
         as_json=as_json,
     )
