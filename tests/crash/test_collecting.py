@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(pick(120, 1800))]
 CLIENTS = 4
 IMAGES = 40
 GRACE = 1  # seconds; what a client is told stays true for so long
-SECONDS = pick(12, 450)
+SECONDS = pick(12, 150)
 _SWEPT = re.compile(r"garbage collection: (\d+) manifests and (\d+) blobs")
 
 
