@@ -7,18 +7,18 @@ that all that the snapshot lists stays where it is.
 
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from storage.clock import Anchor
 from storage.database import Connection, Database, connect, note_time
-from storage.errors import StorageError, StoreBusy, StoreUnusable
+from storage.errors import StoreUnusable
 from storage.files import Files, temporary_root
 from storage.filling import Report, fill
 from storage.layout import FORMAT, Layout
-from storage.locks import held, opened_elsewhere
+from storage.locks import COLLECTING, PATIENCE, held, unserved
 from storage.rows import PRESENT
-from storage.snapshot import alone, install, remove, snapshot
+from storage.snapshot import alone, drafted, install, remove, snapshot
 from storage.store import (
     absent,
     complete_folders,
@@ -30,11 +30,9 @@ from storage.store import (
 )
 from storage.transfer import Progress, Transfer
 
-_PATIENCE = 600.0  # seconds that a collection may take to end
 _WRAP = 2**32  # `application_id` has 32 bits, and a sign
 _HARMLESS = {"lost+found", "gc.lock", "write.lock", "origin.new"}  # what an attempt leaves that did not begin
 
-_COLLECTING = "a collection is going on there, or a backup: try again when it has ended"
 _SERVED = "a server, or another command, has the folder open: stop it first"
 _NEWEST = (
     "SELECT max((SELECT coalesce(max(created), 0) FROM blobs),"
@@ -59,10 +57,10 @@ def backup(
     """
     transfer = Transfer(source, target, files, progress)
     with _filling(target, files, f"backup of {source.root}", source):
-        with _unserved(target):
+        with unserved(target, _SERVED, wait=PATIENCE):
             _require_unchanged(target, files)
             _clear(target, files)
-        with held(source.gc_lock, _COLLECTING, shared=True, wait=_PATIENCE):
+        with held(source.gc_lock, COLLECTING, shared=True, wait=PATIENCE):
             moment = _snapshot(source, target, files)
             with alone(target.new_index, files) as connection:
                 way = transfer.copy if copy else transfer.link
@@ -70,7 +68,7 @@ def backup(
                 _drop_sessions(connection)
                 _mark(connection, moment)
         transfer.settle()
-        with _unserved(target):
+        with unserved(target, _SERVED, wait=PATIENCE):
             _require_unchanged(target, files)
             _install(target, files)
             report.removed = _prune(target, transfer)
@@ -99,14 +97,14 @@ def restore(
                 f"{target.root} is a registry already: move it aside, or choose another --root"
             )
         _clear(target, files)
-        with held(source.gc_lock, _COLLECTING, shared=True, wait=_PATIENCE):
+        with held(source.gc_lock, COLLECTING, shared=True, wait=PATIENCE):
             _snapshot(source, target, files)
             with alone(target.new_index, files) as connection:
                 report = fill(connection, transfer, transfer.copy, verify=False, begin=begin)
                 _drop_sessions(connection)
                 connection.execute("PRAGMA application_id = 0")  # no backup's
         transfer.settle()
-        with _unserved(target):
+        with unserved(target, _SERVED, wait=PATIENCE):
             _install(target, files)
         files.unlink(target.origin)
         files.fsync_folder(target.root)
@@ -125,7 +123,7 @@ def _filling(target: Layout, files: Files, origin: str, source: Layout) -> Itera
     made = absent(target.root)
     files.require_sound()
     files.mkdir(target.root)
-    with held(target.gc_lock, _COLLECTING):
+    with held(target.gc_lock, COLLECTING):
         _require_own(target, origin)  # another may have been faster
         files.unlink(target.origin + ".new")
         if not origin_of(target):
@@ -136,21 +134,8 @@ def _filling(target: Layout, files: Files, origin: str, source: Layout) -> Itera
         (complete_folders if format_of(target) else make_folders)(target, files)
         for folder in made:
             fsync_name(files, folder)
-        try:
+        with drafted(target.new_index, files):
             yield
-        except BaseException:
-            with suppress(OSError, StorageError):
-                remove(target.new_index, files)
-            raise
-
-
-@contextmanager
-def _unserved(target: Layout) -> Iterator[None]:
-    """No server has the folder open, and none that starts gets any further. Raises StoreBusy."""
-    with held(target.write_lock, _SERVED, wait=_PATIENCE) as lock:
-        if opened_elsewhere(lock):
-            raise StoreBusy(f"{target.root}: {_SERVED}")
-        yield
 
 
 def _require_apart(source: str, target: str) -> None:

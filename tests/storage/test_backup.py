@@ -121,7 +121,8 @@ def test_sessions_stay_behind(stocked: Store, target: Layout) -> None:
 def test_the_index_is_one_file(stocked: Store, target: Layout) -> None:
     back_up(stocked, target)
     assert sorted(os.listdir(target.root)) == [
-        *("blobs", "format", "gc.lock", "index.db", "origin", "quarantine", "uploads", "write.lock"),
+        *("blobs", "format", "gc.lock", "index.db", "origin", "quarantine", "serving.lock", "uploads"),
+        "write.lock",
     ]
 
 
@@ -337,7 +338,7 @@ def test_the_collector_waits_while_blobs_are_taken(
 def test_it_waits_for_a_collection_but_not_for_ever(
     stocked: Store, target: Layout, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
-    monkeypatch.setattr(module, "_PATIENCE", 0.0)
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
     back_up(stocked, target)
     busy = stocked.layout if whose == "root" else target
     with held(busy.gc_lock, ""), pytest.raises(StoreBusy, match="a collection is going on"):
