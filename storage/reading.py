@@ -12,7 +12,7 @@ from storage.database import Connection
 from storage.digest import Digest
 from storage.findings import Finding, Position, Report
 from storage.pace import Pace
-from storage.rows import PRESENT
+from storage.rows import HELD, PRESENT
 from storage.store import Store
 from storage.verification import File, Progress, condemn, is_still_there, verify, verify_all
 
@@ -90,9 +90,7 @@ async def repair_again(store: Store, findings: Sequence[Finding], pace: Pace) ->
 
 def _is_needed(connection: Connection, digest: Digest) -> bool:
     row = connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
-        " OR EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)"
-        " FROM blobs WHERE digest = ? AND state = ?",
+        f"SELECT {HELD} FROM blobs WHERE digest = ? AND state = ?",
         (digest.binary, PRESENT),
     ).fetchone()
     return bool(row and row[0])

@@ -39,13 +39,18 @@ def parse_target(text: str) -> Target:
     return Target(RepositoryName(name), Tag(tag) if colon else None)
 
 
-@contextmanager
-def opened(settings: Settings) -> Iterator[Store]:
-    """The store of a root that is there already. Raises StoreUnusable."""
+def require_root(settings: Settings) -> None:
+    """Raises StoreUnusable where there is none: only `serve` makes one."""
     if not os.path.exists(Layout(settings.root).format):
         raise StoreUnusable(
             f"there is no registry in {settings.root}: name its folder with --root DIR or REGISTRY_ROOT"
         )
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Store]:
+    """The store of a root that is there already. Raises StoreUnusable."""
+    require_root(settings)
     store = open_store(settings.root, allow_network=settings.allow_network_fs)
     try:
         yield store

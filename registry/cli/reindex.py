@@ -3,11 +3,11 @@
 import os
 from collections.abc import Collection
 
+from registry.cli.content import require_root
 from registry.cli.text import size
 from registry.config import Settings
 from registry.names import RepositoryName
 from registry.reindex import READER
-from storage.errors import StoreUnusable
 from storage.files import Files
 from storage.layout import Layout
 from storage.recovery import Report
@@ -27,11 +27,8 @@ UNKNOWN = (
 
 def reindex(settings: Settings, into: str, *, dry_run: bool, progress: Progress = lambda _: None) -> Report:
     """Raises StoreUnusable, StoreBusy, NameInvalid."""
+    require_root(settings)
     layout = Layout(os.path.abspath(settings.root))
-    if not os.path.exists(layout.format):
-        raise StoreUnusable(
-            f"there is no registry in {settings.root}: name its folder with --root DIR or REGISTRY_ROOT"
-        )
     name = RepositoryName(into)
     return rebuild(
         layout,

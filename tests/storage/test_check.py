@@ -95,7 +95,7 @@ async def test_an_empty_store(store: Store) -> None:
 
 
 async def test_more_rows_than_one_range(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_STEP", 2)
+    monkeypatch.setattr("storage.rows._STEP", 2)
     await fill(store)
     assert (await found(store)).sound
     for data in DIGESTS:
