@@ -9,6 +9,7 @@ Reading the files takes nearly all of the time; where that was interrupted, anot
 
 import asyncio
 import os
+import time
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -16,9 +17,10 @@ from functools import partial
 from storage.database import Connection
 from storage.digest import Digest
 from storage.disagreements import Read, disagreements
+from storage.errors import UNREADABLE
 from storage.findings import Finding, Latch, Position, Report
 from storage.pace import Pace
-from storage.reading import Keep, read_files, repair_again
+from storage.reading import Keep, look_again, read_files
 from storage.rows import HELD, MISSING, PRESENT, in_ranges
 from storage.store import Store
 from storage.verification import Progress
@@ -43,13 +45,12 @@ async def check(
     Raises IndexFailed where the index cannot be read at all.
     """
     degraded = _latch(store)
-    start = start or Position(degraded=degraded)
+    start = start or Position(degraded=degraded, begun=int(time.time()))
     pace = pace or Pace()
     with store.database.scanning() as connection:
         about_index = _check_index(connection)
-        report = replace(start.report, findings=[*start.report.findings])
-        if repair:
-            report.findings = await repair_again(store, report.findings, pace)
+        old = await look_again(store, start.report.findings, pace, repair=repair)
+        report = replace(start.report, findings=old)
         await read_files(
             store, connection, replace(start, report=report), keep, pace, progress, repair=repair
         )
@@ -144,7 +145,12 @@ async def _check_rows(store: Store, connection: Connection, report: Report, *, r
 
 
 def _differs(store: Store, digest: Digest, size: int) -> bool:
-    return store.blobs.size(digest) != size
+    try:
+        return store.blobs.size(digest) != size
+    except OSError as error:
+        if error.errno not in UNREADABLE:
+            raise
+        return False  # a finding of its own
 
 
 async def _check_manifests(store: Store, connection: Connection, report: Report, read: Read) -> None:
