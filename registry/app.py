@@ -61,7 +61,7 @@ def guards(settings: Settings) -> list[Guard]:
 def tasks(registry: Registry, store: Store, settings: Settings) -> list[Coroutine[object, object, None]]:
     """What goes on in the background, for as long as the service does."""
     if settings.read_only:
-        return []
+        return [_note_pulls(registry.pulls)]  # or rules would take what was pulled all the time for unused
     kept = [] if settings.ephemeral else [_keep_ballast(store)]
     rules = rules_of(grace=settings.gc_grace, untagged=untagged_of(settings.retention, settings.untagged))
     retention = partial(retain, store, settings.retention, guards(settings))

@@ -199,6 +199,8 @@ def load(
     settings = Settings(**values)
     if serving:
         _check_together(settings, sources)
+        if settings.read_only and settings.scrub_rate:
+            warnings.append(f"scrub_rate ({sources['scrub_rate']}) has no effect while read_only is on")
     return Loaded(settings, sources, tuple(warnings))
 
 

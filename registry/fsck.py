@@ -30,6 +30,6 @@ def decode(text: str) -> Position | None:
         report = found["report"]
         findings = [Finding(**each) for each in report.pop("findings")]
         degraded = Latch(**found["degraded"]) if found["degraded"] else None
-        return Position(found["after"], Report(**report, findings=findings), degraded)
+        return Position(found["after"], Report(**report, findings=findings), degraded, int(found["begun"]))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

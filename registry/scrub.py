@@ -69,13 +69,15 @@ async def _round(store: Store, pace: Pace, place: Bookmark) -> None:
     try:
         async with aclosing(verify_all(store, after=now.after, pace=pace)) as files:
             async for file in files:
-                if file.digest is None:
+                if file.stat is None:
+                    logger.warning("scrub: the disk does not give %s: look at the disk", file.name)
+                if file.digest is None or file.stat is None:
                     continue  # fsck says so
                 bad = not file.intact and await _lose(store, file.digest, file)
                 now = replace(
                     now,
                     blobs=now.blobs + 1,
-                    bytes=now.bytes + file.stat.st_size,
+                    bytes=now.bytes + file.size,
                     bad=now.bad + bad,
                     after=file.name,
                 )

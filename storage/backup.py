@@ -6,18 +6,19 @@ that all that the snapshot lists stays where it is.
 """
 
 import os
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
+from dataclasses import replace
 
-from storage.database import Connection, connect
-from storage.errors import StorageError, StoreBusy, StoreUnusable
-from storage.files import Files
+from storage.clock import Anchor
+from storage.database import Connection, Database, connect, note_time
+from storage.errors import StoreUnusable
+from storage.files import Files, temporary_root
 from storage.filling import Report, fill
 from storage.layout import FORMAT, Layout
-from storage.locks import held, opened_elsewhere
+from storage.locks import COLLECTING, PATIENCE, held, unserved
 from storage.rows import PRESENT
-from storage.snapshot import alone, install, remove, snapshot
+from storage.snapshot import alone, drafted, install, remove, snapshot
 from storage.store import (
     absent,
     complete_folders,
@@ -29,15 +30,14 @@ from storage.store import (
 )
 from storage.transfer import Progress, Transfer
 
-_PATIENCE = 600.0  # seconds that a collection may take to end
-_EPOCH = 1577836800  # 2020: `application_id` has 31 bits
+_WRAP = 2**32  # `application_id` has 32 bits, and a sign
 _HARMLESS = {"lost+found", "gc.lock", "write.lock", "origin.new"}  # what an attempt leaves that did not begin
 
-_COLLECTING = "a collection is going on there, or a backup: try again when it has ended"
 _SERVED = "a server, or another command, has the folder open: stop it first"
 _NEWEST = (
     "SELECT max((SELECT coalesce(max(created), 0) FROM blobs),"
-    " (SELECT coalesce(max(pushed), 0) FROM manifests), (SELECT coalesce(max(moved), 0) FROM tags))"
+    " (SELECT coalesce(max(pushed), 0) FROM manifests), (SELECT coalesce(max(moved), 0) FROM tags),"
+    " (SELECT coalesce(max(active), 0) FROM repositories))"
 )
 
 
@@ -57,18 +57,18 @@ def backup(
     """
     transfer = Transfer(source, target, files, progress)
     with _filling(target, files, f"backup of {source.root}", source):
-        with _unserved(target):
+        with unserved(target, _SERVED, wait=PATIENCE):
             _require_unchanged(target, files)
             _clear(target, files)
-        with held(source.gc_lock, _COLLECTING, shared=True, wait=_PATIENCE):
-            snapshot(source.index, target.new_index, files)
+        with held(source.gc_lock, COLLECTING, shared=True, wait=PATIENCE):
+            moment = _snapshot(source, target, files)
             with alone(target.new_index, files) as connection:
                 way = transfer.copy if copy else transfer.link
                 report = fill(connection, transfer, way, verify=verify, begin=begin)
                 _drop_sessions(connection)
-                _mark(connection, max(int(time.time()), connection.execute(_NEWEST).fetchone()[0]))
+                _mark(connection, moment)
         transfer.settle()
-        with _unserved(target):
+        with unserved(target, _SERVED, wait=PATIENCE):
             _require_unchanged(target, files)
             _install(target, files)
             report.removed = _prune(target, transfer)
@@ -97,14 +97,14 @@ def restore(
                 f"{target.root} is a registry already: move it aside, or choose another --root"
             )
         _clear(target, files)
-        with held(source.gc_lock, _COLLECTING, shared=True, wait=_PATIENCE):
-            snapshot(source.index, target.new_index, files)
+        with held(source.gc_lock, COLLECTING, shared=True, wait=PATIENCE):
+            _snapshot(source, target, files)
             with alone(target.new_index, files) as connection:
                 report = fill(connection, transfer, transfer.copy, verify=False, begin=begin)
                 _drop_sessions(connection)
-                _mark(connection, 0)
+                connection.execute("PRAGMA application_id = 0")  # no backup's
         transfer.settle()
-        with _unserved(target):
+        with unserved(target, _SERVED, wait=PATIENCE):
             _install(target, files)
         files.unlink(target.origin)
         files.fsync_folder(target.root)
@@ -123,7 +123,7 @@ def _filling(target: Layout, files: Files, origin: str, source: Layout) -> Itera
     made = absent(target.root)
     files.require_sound()
     files.mkdir(target.root)
-    with held(target.gc_lock, _COLLECTING):
+    with held(target.gc_lock, COLLECTING):
         _require_own(target, origin)  # another may have been faster
         files.unlink(target.origin + ".new")
         if not origin_of(target):
@@ -134,21 +134,8 @@ def _filling(target: Layout, files: Files, origin: str, source: Layout) -> Itera
         (complete_folders if format_of(target) else make_folders)(target, files)
         for folder in made:
             fsync_name(files, folder)
-        try:
+        with drafted(target.new_index, files):
             yield
-        except BaseException:
-            with suppress(OSError, StorageError):
-                remove(target.new_index, files)
-            raise
-
-
-@contextmanager
-def _unserved(target: Layout) -> Iterator[None]:
-    """No server has the folder open, and none that starts gets any further. Raises StoreBusy."""
-    with held(target.write_lock, _SERVED, wait=_PATIENCE) as lock:
-        if opened_elsewhere(lock):
-            raise StoreBusy(f"{target.root}: {_SERVED}")
-        yield
 
 
 def _require_apart(source: str, target: str) -> None:
@@ -182,7 +169,7 @@ def _require_unchanged(target: Layout, files: Files) -> None:
     with alone(target.index, files) as connection:
         (marked,) = connection.execute("PRAGMA application_id").fetchone()
         (newest,) = connection.execute(_NEWEST).fetchone()
-    if newest > marked + _EPOCH:
+    if newest > marked % _WRAP:
         raise StoreUnusable(
             f"{target.root} has taken pushes since its last backup, which would go: choose another folder"
         )
@@ -203,6 +190,16 @@ def _clear(target: Layout, files: Files) -> None:
 # -- the index -----------------------------------------------------------------------------------------
 
 
+def _snapshot(source: Layout, target: Layout, files: Files) -> Anchor:
+    """Copy the index, and bring it up to this program's version; return the store's time of it."""
+    snapshot(source.index, target.new_index, files)
+    with temporary_root() as folder:
+        # Its writer's lock is elsewhere: the folder's may be that of a server.
+        lock, unsynced = f"{folder}/lock", Files(f"{folder}/degraded", durable=False)
+        with closing(Database(target.new_index, lock, unsynced, durable=False)) as database:
+            return database.clock.look()
+
+
 def _drop_sessions(connection: Connection) -> None:
     """Their bytes are not copied: a client that comes back begins anew."""
     connection.execute("DELETE FROM uploads")
@@ -210,9 +207,11 @@ def _drop_sessions(connection: Connection) -> None:
     connection.execute("UPDATE clock SET marked_in = ''")
 
 
-def _mark(connection: Connection, newest: int) -> None:
-    """Note in the index up to when its backup knows of changes; 0 in one that is no backup."""
-    connection.execute(f"PRAGMA application_id = {max(newest - _EPOCH, 0)}")
+def _mark(connection: Connection, moment: Anchor) -> None:
+    """Note up to when the backup knows of changes, by the store's time: whoever serves it begins later."""
+    newest = max(moment.time, connection.execute(_NEWEST).fetchone()[0])
+    connection.execute(f"PRAGMA application_id = {(newest + _WRAP // 2) % _WRAP - _WRAP // 2}")
+    note_time(connection, replace(moment, time=moment.time + 1))
 
 
 def _prune(target: Layout, transfer: Transfer) -> int:

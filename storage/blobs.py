@@ -201,6 +201,15 @@ class BlobStore:
                 raise
             return False
 
+    async def forget(self, digest: Digest) -> None:
+        """Let its cached pages go, so that what is read next is what the disk has. Raises BlobMissing."""
+        if _ADVISES:
+            await self._threads.read(self._forget, digest)
+
+    def _forget(self, digest: Digest) -> None:
+        with self._open(digest) as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
     async def examine(self, digest: Digest, took: Callable[[int], Awaitable[None]]) -> bool:
         """`verify` beside a server: a piece at a time, in a thread, and the page cache left as it was.
 
@@ -221,16 +230,26 @@ class BlobStore:
                 await took(count)
         return hasher.hexdigest() == digest.encoded
 
-    def walk(self, after: str = "") -> Iterator[tuple[Digest | None, os.DirEntry[str]]]:
+    def walk(
+        self, after: str = "", *, unlisted: Callable[[str], None] | None = None
+    ) -> Iterator[tuple[Digest | None, os.DirEntry[str]]]:
         """Every entry of every shard in the order of the names; None stands for a name that is no digest.
 
-        From the first `after` that path, which is one below the root.
+        From the first `after` that path, which is one below the root. A shard that the disk does not give is
+        passed over if there is `unlisted` to tell of it.
         """
         for folder, algorithm, shard in _FOLDERS:
             if folder < after[: len(folder)]:
                 continue
-            with os.scandir(os.path.join(self._layout.root, folder)) as entries:
-                ordered = sorted(entries, key=lambda entry: entry.name)
+            try:
+                with os.scandir(os.path.join(self._layout.root, folder)) as entries:
+                    ordered = sorted(entries, key=lambda entry: entry.name)
+            except OSError as error:
+                if not unlisted or error.errno not in UNREADABLE:
+                    raise
+                if folder != after:
+                    unlisted(folder)
+                continue
             for entry in ordered:
                 if f"{folder}/{entry.name}" > after:
                     yield _digest_of(algorithm, shard, entry.name), entry

@@ -9,27 +9,23 @@ Reading the files takes nearly all of the time; where that was interrupted, anot
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+import time
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from storage.database import Connection
 from storage.digest import Digest
-from storage.errors import UNREADABLE, BlobMissing, DigestMismatch
+from storage.disagreements import Read, disagreements
+from storage.errors import UNREADABLE
 from storage.findings import Finding, Latch, Position, Report
-from storage.manifests import COLUMNS, Edge, ManifestRow, manifest_row
 from storage.pace import Pace
-from storage.reading import Keep, read_files, repair_again
-from storage.rows import MISSING, PRESENT
+from storage.reading import Keep, look_again, read_files
+from storage.rows import HELD, MISSING, PRESENT, in_ranges
 from storage.store import Store
 from storage.verification import Progress
 
-Read = Callable[[bytes, ManifestRow], tuple[ManifestRow, Sequence[Edge]]]
-"""Reads a manifest's bytes into what the index should hold of them; raises ValueError if they are none."""
-
 _TRIES, _PAUSE = 20, 0.1  # of a checkpoint, seconds between two
-_STEP = 1000  # rows of a key range
 
 
 async def check(
@@ -49,13 +45,12 @@ async def check(
     Raises IndexFailed where the index cannot be read at all.
     """
     degraded = _latch(store)
-    start = start or Position(degraded=degraded)
+    start = start or Position(degraded=degraded, begun=int(time.time()))
     pace = pace or Pace()
     with store.database.scanning() as connection:
         about_index = _check_index(connection)
-        report = replace(start.report, findings=[*start.report.findings])
-        if repair:
-            report.findings = await repair_again(store, report.findings, pace)
+        old = await look_again(store, start.report.findings, pace, repair=repair)
+        report = replace(start.report, findings=old)
         await read_files(
             store, connection, replace(start, report=report), keep, pace, progress, repair=repair
         )
@@ -131,15 +126,13 @@ def _count_rows(connection: Connection, report: Report) -> None:
 
 _IN_USE = (
     f"SELECT 1 FROM blobs WHERE id = ? AND state = {PRESENT}"
-    " AND (EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
-    " OR EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)"
-    " OR EXISTS (SELECT 1 FROM edges WHERE child = blobs.id))"
+    f" AND ({HELD} OR EXISTS (SELECT 1 FROM edges WHERE child = blobs.id))"
 )
 
 
 async def _check_rows(store: Store, connection: Connection, report: Report, *, repair: bool) -> None:
     sql = f"SELECT id, digest, size FROM blobs WHERE state = {PRESENT} AND id > ?"
-    for blob, binary, size in _ranges(connection, sql):
+    for blob, binary, size in in_ranges(connection, sql):
         digest = Digest.from_binary(binary)
         if not _differs(store, digest, size):
             continue
@@ -152,42 +145,18 @@ async def _check_rows(store: Store, connection: Connection, report: Report, *, r
 
 
 def _differs(store: Store, digest: Digest, size: int) -> bool:
-    return store.blobs.size(digest) != size
+    try:
+        return store.blobs.size(digest) != size
+    except OSError as error:
+        if error.errno not in UNREADABLE:
+            raise
+        return False  # a finding of its own
 
 
 async def _check_manifests(store: Store, connection: Connection, report: Report, read: Read) -> None:
-    sql = (
-        f"SELECT manifests.rowid, repository, manifests.blob, {COLUMNS} FROM manifests"
-        f" JOIN blobs ON blobs.id = manifests.blob AND state = {PRESENT} WHERE manifests.rowid > ?"
-    )
-    for _, repository, blob, *rest in _ranges(connection, sql):
-        row = manifest_row(rest)
-        try:
-            raw = await store.blobs.read(row.digest)
-            expected, edges = read(raw, row)
-        except (BlobMissing, DigestMismatch):
-            continue  # a finding of its own
-        except OSError as error:
-            if error.errno not in UNREADABLE:
-                raise
-            continue  # that too
-        except ValueError as error:
-            report.findings.append(Finding("disagrees", str(row.digest), f"it is no manifest: {error}"))
-            continue
-        held = connection.execute(
-            "SELECT digest, kind FROM edges JOIN blobs ON blobs.id = child"
-            " WHERE repository = ? AND parent = ?",
-            (repository, blob),
-        ).fetchall()
-        agree = expected == row and {(edge.digest.binary, edge.kind) for edge in edges} == set(held)
-        if not agree and _still_there(connection, repository, blob):
-            message = "the index holds something else than its bytes say"
-            report.findings.append(Finding("disagrees", str(row.digest), message))
-
-
-def _still_there(connection: Connection, repository: int, blob: int) -> bool:
-    sql = "SELECT 1 FROM manifests WHERE repository = ? AND blob = ?"
-    return connection.execute(sql, (repository, blob)).fetchone() is not None
+    async with aclosing(disagreements(store, connection, read)) as found:
+        async for each in found:
+            report.findings.append(Finding("disagrees", str(each.digest), each.why))
 
 
 def _check_names(connection: Connection, report: Report) -> None:
@@ -213,11 +182,3 @@ def _check_names(connection: Connection, report: Report) -> None:
     for name, child, parent in rows:
         message = f"manifest {Digest.from_binary(parent)} of repository {name} needs it: push it again"
         report.findings.append(Finding("dangling", str(Digest.from_binary(child)), message))
-
-
-def _ranges(connection: Connection, sql: str) -> Iterator[tuple[Any, ...]]:
-    """Rows in ranges of their first column, so that no read transaction stays open for long."""
-    last = 0
-    while rows := connection.execute(f"{sql} ORDER BY 1 LIMIT {_STEP}", (last,)).fetchall():
-        yield from rows
-        last = rows[-1][0]

@@ -108,6 +108,13 @@ class StoreDegraded(StorageError):
     """An fsync failed: what the disk holds is unknown, so writes stop until `registry fsck` has looked."""
 
 
+class DiskUnreadable(StorageError):
+    """So many files in a row cannot be read that the disk is away, rather than their bytes."""
+
+    def __init__(self, count: int, first: str) -> None:
+        super().__init__(f"{count} files in a row cannot be read, from {first} on: look at the disk")
+
+
 class StoreBusy(StorageError):
     """Another process does what only one may do at a time."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from storage.database import Connection
 from storage.digest import Digest
-from storage.rows import MISSING, PRESENT
+from storage.rows import HELD, MISSING, PRESENT
 from storage.transfer import Progress, Transfer, Way
 
 _STEP = 500  # rows at a time
@@ -82,11 +82,7 @@ def fill(connection: Connection, transfer: Transfer, way: Way, *, verify: bool, 
 
 def _wanted(connection: Connection) -> Iterator[list[_Row]]:
     """What is present, and what ought to be: an earlier backup may have it still."""
-    sql = (
-        "SELECT id, digest, size, state, EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
-        " OR EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)"
-        f" FROM blobs WHERE id > ? ORDER BY id LIMIT {_STEP}"
-    )
+    sql = f"SELECT id, digest, size, state, {HELD} FROM blobs WHERE id > ? ORDER BY id LIMIT {_STEP}"
     last = 0
     while found := connection.execute(sql, (last,)).fetchall():
         last = found[-1][0]

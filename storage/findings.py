@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`kind` is one of corrupt, lost, stray, writable, dangling, disagrees, index, degraded."""
+    """`kind` is one of corrupt, lost, stray, writable, unreadable, dangling, disagrees, index, degraded."""
 
     kind: str
     subject: str
@@ -43,9 +43,10 @@ class Latch:
 class Position:
     """How far a check has come: the last file that it read, and what the files until there have shown.
 
-    `degraded`: the latch that it began with.
+    `degraded`: the latch that it began with. `begun`: when, in seconds by the wall clock.
     """
 
     after: str = ""
     report: Report = field(default_factory=Report)
     degraded: Latch | None = None
+    begun: int = 0

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from storage.errors import StoreBusy
+from storage.layout import Layout
 
+PATIENCE = 600.0  # seconds that a collection may take to end
+COLLECTING = "a collection is going on there, or a backup: try again when it has ended"
 _PAUSE = 0.1  # seconds between two tries
 
 
@@ -37,10 +40,23 @@ def _lock(lock: int, kind: int, deadline: float, message: str) -> None:
         time.sleep(_PAUSE)
 
 
+@contextmanager
+def unserved(layout: Layout, why: str, *, wait: float = 0.0) -> Iterator[None]:
+    """No server has the root open, none that starts gets any further, and nobody writes to the index.
+
+    Commands hold no lock while they have it open: these are told by a lease, where there are leases. Raises
+    StoreBusy; what writes to the index is waited for.
+    """
+    with held(layout.serving_lock, why), held(layout.write_lock, why, wait=wait) as lock:
+        if opened_elsewhere(lock):
+            raise StoreBusy(f"{layout.root}: {why}")
+        yield
+
+
 def opened_elsewhere(descriptor: int) -> bool:
     """Whether anyone has that file open by another descriptor; False if it can't be told.
 
-    A write lease is granted only on a file that nobody else has open. Every server has `write.lock` open.
+    A write lease is granted only on a file that nobody else has open. Every open store has `write.lock` open.
     """
     if not hasattr(fcntl, "F_SETLEASE"):
         return False

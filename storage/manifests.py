@@ -12,6 +12,7 @@ from storage.history import note_move
 from storage.links import release
 from storage.marks import keep_manifest
 from storage.rows import (
+    HELD,
     MISSING,
     PRESENT,
     FileSize,
@@ -61,8 +62,7 @@ TagCheck = Callable[[str, Digest | None, Digest | None], None]
 _FORGET = (  # a digest that was only ever named, once nothing names it
     f"DELETE FROM blobs WHERE id = ? AND state = {MISSING}"
     " AND NOT EXISTS (SELECT 1 FROM edges WHERE child = blobs.id)"
-    " AND NOT EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
-    " AND NOT EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)"
+    f" AND NOT {HELD}"
 )
 _PULLED = (
     "UPDATE manifests SET pulled = store_time()"

@@ -12,7 +12,7 @@ from storage.database import Connection
 from storage.digest import Digest
 from storage.findings import Finding, Position, Report
 from storage.pace import Pace
-from storage.rows import PRESENT
+from storage.rows import HELD, PRESENT
 from storage.store import Store
 from storage.verification import File, Progress, condemn, is_still_there, verify, verify_all
 
@@ -34,7 +34,9 @@ async def read_files(
     """Read what comes after the start, adding to its report."""
     position, kept = start, time.monotonic()
     try:
-        async with aclosing(verify_all(store, after=start.after, pace=pace, progress=progress)) as files:
+        async with aclosing(
+            verify_all(store, after=start.after, pace=pace, progress=progress, from_disk=True)
+        ) as files:
             async for file in files:
                 finding = await _judge(store, file, repair=repair)
                 # No await from here on: a position says all of a file, or nothing.
@@ -49,6 +51,8 @@ async def read_files(
 
 
 async def _judge(store: Store, file: File, *, repair: bool) -> Finding | None:
+    if file.stat is None:
+        return Finding("unreadable", file.name, "the disk does not give it: look at the disk")
     if file.digest is None:
         return Finding("stray", file.name, "it is not a blob: remove it by hand")
     if not file.intact:
@@ -67,32 +71,39 @@ def _count(connection: Connection, file: File, finding: Finding | None, report: 
         report.findings.append(finding)
     if file.digest:
         report.blobs += 1
-        report.bytes += file.stat.st_size
+        report.bytes += file.size
     if unneeded:
         report.unreferenced += 1
-        report.unreferenced_bytes += file.stat.st_size
+        report.unreferenced_bytes += file.size
 
 
-async def repair_again(store: Store, findings: Sequence[Finding], pace: Pace) -> list[Finding]:
-    """What an interrupted check has found corrupt and not repaired."""
-    left: list[Finding] = []
+async def look_again(store: Store, findings: Sequence[Finding], pace: Pace, *, repair: bool) -> list[Finding]:
+    """What an interrupted check has found in files, as it is now: that may be long ago."""
+    left: list[Finding | None] = []
     for finding in findings:
-        if finding.kind != "corrupt" or finding.repaired:
-            left.append(finding)
+        if finding.repaired or finding.kind == "unreadable":
+            left.append(finding)  # a shard's files have not been read, even if it can be listed again
             continue
-        digest = Digest.parse_any(finding.subject)
-        name = store.layout.blob(digest).removeprefix(store.layout.root + "/")
-        file = await verify(store, name, digest, pace)
-        if file and not file.intact and (found := await _judge(store, file, repair=True)):
-            left.append(found)
-    return left
+        name, digest = _named(store, finding)
+        if file := await verify(store, name, digest, pace, from_disk=True):
+            left.append(await _judge(store, file, repair=repair))
+    return [finding for finding in left if finding]
+
+
+def _named(store: Store, finding: Finding) -> tuple[str, Digest | None]:
+    """The file that a finding is about, and the blob whose it is."""
+    if finding.kind == "stray":
+        return finding.subject, None
+    if finding.kind == "writable":
+        _, algorithm, _, encoded = finding.subject.split("/")
+        return finding.subject, Digest(algorithm, encoded)
+    digest = Digest.parse_any(finding.subject)
+    return store.layout.blob(digest).removeprefix(f"{store.layout.root}/"), digest
 
 
 def _is_needed(connection: Connection, digest: Digest) -> bool:
     row = connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
-        " OR EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)"
-        " FROM blobs WHERE digest = ? AND state = ?",
+        f"SELECT {HELD} FROM blobs WHERE digest = ? AND state = ?",
         (digest.binary, PRESENT),
     ).fetchone()
     return bool(row and row[0])

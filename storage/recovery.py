@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
-from storage.check import Read
 from storage.database import Connection
 from storage.digest import Digest
+from storage.disagreements import Read
 from storage.errors import UNREADABLE, BlobMissing, DigestMismatch
 from storage.manifests import Edge, EdgeKind, ManifestRow
 from storage.rewriting import rewrite
-from storage.rows import PRESENT
+from storage.rows import HELD, PRESENT
 from storage.store import Store
 from storage.transfer import Progress
 
@@ -132,9 +132,7 @@ class Recovery:
 
     def _count_nothing(self, connection: Connection) -> None:
         held_blobs, held_bytes = connection.execute(
-            f"SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE state = {PRESENT}"
-            " AND (EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
-            " OR EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id))"
+            f"SELECT count(*), coalesce(sum(size), 0) FROM blobs WHERE state = {PRESENT} AND {HELD}"
         ).fetchone()
         # Beside a server, blobs may have come since they were counted.
         self._report.nothing = max(self._report.blobs - held_blobs, 0)

@@ -13,17 +13,14 @@ from collections.abc import Callable
 from contextlib import closing
 
 from storage.database import Database
-from storage.errors import StoreBusy
 from storage.files import Files, temporary_root
 from storage.layout import Layout
-from storage.locks import held, opened_elsewhere
+from storage.locks import COLLECTING, PATIENCE, held, unserved
 from storage.recovery import Reader, Recovery, Report
-from storage.snapshot import SUFFIXES, alone, flaw, install, remove, snapshot
+from storage.snapshot import SUFFIXES, alone, drafted, flaw, install, remove, snapshot
 from storage.store import Store, assemble, complete_folders, open_store
 from storage.transfer import Progress
 
-_PATIENCE = 600.0  # seconds that a collection may take to end
-_COLLECTING = "a collection is going on, or a backup: try again when it has ended"
 _SERVED = "its index cannot be replaced while a server, or another command, has the root open: stop it first"
 
 Fill = Callable[[Store], Report]
@@ -44,7 +41,7 @@ def reindex(
     def fill(store: Store) -> Report:
         return asyncio.run(Recovery(store, reader, into, progress).run())
 
-    with held(layout.gc_lock, _COLLECTING, wait=_PATIENCE):
+    with held(layout.gc_lock, COLLECTING, wait=PATIENCE):
         why = flaw(layout.index)
         if dry_run:
             report = _rehearse(layout, fill, empty=why is not None)
@@ -69,9 +66,7 @@ def _rehearse(layout: Layout, fill: Fill, *, empty: bool) -> Report:
 
 def _replace(layout: Layout, files: Files, fill: Fill) -> Report:
     """Fill a new index, and only then put the old one aside: half an index would have the rest collected."""
-    with held(layout.write_lock, _SERVED) as lock, temporary_root() as folder:
-        if opened_elsewhere(lock):
-            raise StoreBusy(f"{layout.root}: {_SERVED}")
+    with unserved(layout, _SERVED), drafted(layout.new_index, files), temporary_root() as folder:
         complete_folders(layout, files)
         remove(layout.new_index, files)
         # Its writer's lock is elsewhere, for this process has that of the root.

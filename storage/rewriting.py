@@ -1,56 +1,24 @@
 """Manifests of which the index says something else than their bytes: written anew from the bytes."""
 
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 
-from storage.check import Read
 from storage.database import Connection
-from storage.errors import UNREADABLE, BlobMissing, DigestMismatch
-from storage.manifests import COLUMNS, Edge, ManifestRow, manifest_row
+from storage.disagreements import Read, disagreements
+from storage.manifests import Edge, ManifestRow
 from storage.rows import PRESENT, ensure_blob
 from storage.store import Store
-
-_STEP = 1000  # rows at a time
 
 
 async def rewrite(store: Store, connection: Connection, read: Read) -> list[str]:
     """The digests of those that were; `connection` is one to read with."""
-    sql = (
-        f"SELECT manifests.rowid, repository, manifests.blob, {COLUMNS} FROM manifests"
-        f" JOIN blobs ON blobs.id = manifests.blob AND state = {PRESENT} WHERE manifests.rowid > ?"
-        f" ORDER BY 1 LIMIT {_STEP}"
-    )
-    done, last = [], 0
-    while rows := connection.execute(sql, (last,)).fetchall():
-        for _, repository, blob, *rest in rows:
-            row = manifest_row(rest)
-            told = await _told(store, row, read)
-            if told is None or (told[0] == row and _named(connection, repository, blob) == _naming(told[1])):
-                continue
-            await store.database.write(_rewriting(repository, blob, *told))
-            done.append(str(row.digest))
-        last = rows[-1][0]
+    done = []
+    async with aclosing(disagreements(store, connection, read)) as found:
+        async for each in found:
+            if each.told:
+                await store.database.write(_rewriting(each.repository, each.blob, *each.told))
+                done.append(str(each.digest))
     return done
-
-
-async def _told(store: Store, row: ManifestRow, read: Read) -> tuple[ManifestRow, Sequence[Edge]] | None:
-    """What the bytes say; None where there are none, or no manifest's: fsck tells of that."""
-    try:
-        return read(await store.blobs.read(row.digest), row)
-    except (BlobMissing, DigestMismatch, ValueError):
-        return None
-    except OSError as error:
-        if error.errno not in UNREADABLE:
-            raise
-        return None
-
-
-def _named(connection: Connection, repository: int, blob: int) -> set[tuple[bytes, int]]:
-    sql = "SELECT digest, kind FROM edges JOIN blobs ON blobs.id = child WHERE repository = ? AND parent = ?"
-    return set(connection.execute(sql, (repository, blob)).fetchall())
-
-
-def _naming(edges: Sequence[Edge]) -> set[tuple[bytes, int]]:
-    return {(edge.digest.binary, int(edge.kind)) for edge in edges}
 
 
 def _rewriting(

@@ -1,12 +1,21 @@
 """Rows that more than one part of the index needs: repositories and blobs, by name and digest."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import BlobMissing
 
 MISSING, PRESENT = 0, 1
+
+HELD = (
+    "(EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
+    " OR EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id))"
+)
+"""Of a row of `blobs`, in SQL: whether some repository has it."""
+
+_STEP = 1000  # rows of a range
 
 FileSize = Callable[[Digest], int | None]
 """The size in bytes of a digest's file, None if there is none: one stat, so it may run in a transaction."""
@@ -54,3 +63,11 @@ def reveal_blob(connection: Connection, digest: Digest, file_size: FileSize) -> 
     blob = ensure_blob(connection, digest, size)
     connection.execute("UPDATE blobs SET state = ?, size = ? WHERE id = ?", (PRESENT, size, blob))
     return blob, size
+
+
+def in_ranges(connection: Connection, sql: str) -> Iterator[tuple[Any, ...]]:
+    """Rows in ranges of their first column, so that no read transaction stays open for long."""
+    last = 0
+    while rows := connection.execute(f"{sql} ORDER BY 1 LIMIT {_STEP}", (last,)).fetchall():
+        yield from rows
+        last = rows[-1][0]

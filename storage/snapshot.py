@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 from storage.database import MIGRATIONS, Connection, connect, explained
-from storage.errors import IndexFailed, StoreUnusable
+from storage.errors import IndexFailed, StorageError, StoreUnusable
 from storage.files import Files
 
 SUFFIXES = ("", "-wal", "-shm", "-journal")
@@ -67,6 +67,17 @@ def install(new: str, path: str, files: Files) -> None:
     files.fsync_folder(os.path.dirname(path))
 
 
+@contextmanager
+def drafted(path: str, files: Files) -> Iterator[None]:
+    """Remove the index that is being made if that fails."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError, StorageError):
+            remove(path, files)
+        raise
+
+
 def remove(path: str, files: Files) -> None:
     """Without a trace: a WAL that stayed would be applied to the next database of that name."""
     for suffix in SUFFIXES:
@@ -82,7 +93,7 @@ def _problem(connection: Connection) -> str | None:
         )
     if not version:
         return "it holds no tables of ours"
-    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     return None if verdict == "ok" else str(verdict)
 
 

@@ -39,6 +39,7 @@ class Transfer:
         """Whether the target has it; with `verify`, every byte of it. A file that is wrong is taken away."""
         if self._target.size(digest) == size and (not verify or self._target.intact(digest)):
             self._tell(size)
+            self._touch(digest)  # who made the name may have been killed before it was durable
             return True
         if os.path.lexists(path := self._to.blob(digest)):
             self._files.unlink(path)
@@ -58,8 +59,8 @@ class Transfer:
                 raise
             return self.copy(digest, size)
         self._tell(size)
+        self._touch(digest)
         with self._lock:
-            self._touched.add(os.path.dirname(final))
             self.linked += 1
         return True
 
@@ -89,8 +90,8 @@ class Transfer:
         finally:
             os.close(descriptor)
         self._files.rename(temporary, final)
+        self._touch(digest)
         with self._lock:
-            self._touched.add(os.path.dirname(final))
             self.copied += 1
         return True
 
@@ -112,8 +113,12 @@ class Transfer:
         with self._lock:
             self._progress(count)
 
+    def _touch(self, digest: Digest) -> None:
+        with self._lock:
+            self._touched.add(os.path.dirname(self._to.blob(digest)))
+
     def settle(self) -> None:
-        """Make all new names durable."""
+        """Make all names durable."""
         for folder in sorted(self._touched):
             self._files.fsync_folder(folder)
         self._touched.clear()

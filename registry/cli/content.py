@@ -40,6 +40,7 @@ def parse_target(text: str) -> Target:
 
 
 def require_root(settings: Settings) -> None:
+    """Raises StoreUnusable where there is none: only `serve` makes one."""
     if not os.path.exists(Layout(settings.root).format):
         raise StoreUnusable(
             f"there is no registry in {settings.root}: name its folder with --root DIR or REGISTRY_ROOT"

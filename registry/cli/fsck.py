@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable, Coroutine
 from typing import TextIO
 
@@ -63,7 +64,8 @@ def _start(place: Bookmark | None, say: Say) -> Position | None:
     if start is None:
         say("there is no interrupted check to resume: this one begins at the beginning")
     else:
-        say(f"resumed after {start.report.blobs} blobs, {size(start.report.bytes)}")
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(start.begun))
+        say(f"resumed after {start.report.blobs} blobs, {size(start.report.bytes)}, checked since {since}")
     return start
 
 

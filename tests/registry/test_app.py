@@ -232,6 +232,16 @@ async def test_pulls_are_noted_every_minute_and_at_the_end(
                 await asyncio.sleep(0.01)
 
 
+async def test_a_read_only_service_notes_pulls(store: Store) -> None:
+    """Or what was pulled all the time would be unused by the rules that apply afterwards."""
+    async with connect_app(build(store, settings(store))) as client:
+        await push_manifest(client, "a", IMAGE, "t")
+    app = build(store, settings(store, read_only=True))
+    async with connect_app(app) as client, Lifespan(app):
+        assert (await client.get("/v2/a/manifests/t")).status_code == 200
+    assert await pulled(store) == 1
+
+
 async def test_pulls_that_cannot_be_noted_fail_nobody(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -341,6 +341,22 @@ def test_unknown_variables_are_warned_about(name: str, says: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "serving", "warned"),
+    [
+        ({"read_only": True, "scrub_rate": 5}, True, True),
+        ({"read_only": True, "scrub_rate": 5}, False, False),
+        ({"read_only": True}, True, False),
+        ({"scrub_rate": 5}, True, False),
+    ],
+)
+def test_a_scrub_that_read_only_keeps_from_its_work_is_warned_about(
+    flags: dict[str, object], serving: bool, warned: bool
+) -> None:
+    warning = "scrub_rate (flag --scrub-rate) has no effect while read_only is on"
+    assert load(flags, HOME, serving=serving).warnings == ((warning,) if warned else ())
+
+
+@pytest.mark.parametrize(
     ("host", "anonymous", "starts"),
     [
         ("127.0.0.1", "", True),

@@ -14,6 +14,7 @@ FULL = Position(
         1, 2, 3, 4, findings=[Finding("corrupt", "sha256:0", "é", repaired=True), Finding("stray", "x", "y")]
     ),
     Latch("fsync of x failed", 2**60),
+    1_700_000_000,
 )
 
 
@@ -37,6 +38,7 @@ def test_what_was_written_reads_the_same(position: Position) -> None:
         json.dumps({**asdict(FULL), "report": {"colour": "red", "findings": []}}),
         json.dumps({**asdict(FULL), "report": None}),
         json.dumps({**asdict(FULL), "degraded": [1]}),
+        json.dumps({**asdict(FULL), "begun": "then"}),
     ],
 )
 def test_what_is_no_position(text: str) -> None:

@@ -182,6 +182,44 @@ async def test_a_bad_blob_that_the_disk_holds_fast_does_not_hold_it_up(
     assert await store.names.links.holders(digest, limit=1) == []
 
 
+async def test_a_disk_that_is_away_costs_no_blob(
+    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RETRY", 0.01)
+    digests = [await push_blob(store, "a", b"blob %d" % number) for number in range(12)]
+    examine, away = store.blobs.examine, True
+
+    async def failing(digest: Digest, took: Took) -> bool:
+        if away:
+            raise OSError(5, "away")
+        return await examine(digest, took)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store.blobs, "examine", failing)
+    async with scrubbing(store):
+        await until(lambda: caplog.text.count("look at the disk") > 1)
+        away = False
+        await until(lambda: "all 12 blobs read" in caplog.text)
+    assert "0 were bad" in caplog.text
+    assert [await store.names.links.holders(digest, limit=1) for digest in digests] == [["a"]] * 12
+
+
+async def test_a_shard_that_the_disk_does_not_give_is_told(
+    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await push_blob(store, "a", b"data")
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if path.endswith("blobs/sha256/00"):
+            raise OSError(5, "away")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    async with scrubbing(store):
+        await until(lambda: "all 1 blobs read" in caplog.text)
+    assert "the disk does not give blobs/sha256/00" in caplog.text
+
+
 async def test_it_keeps_to_its_rate(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     await push_blob(store, "a", bytes(3 * 10**6))
     started = time.monotonic()

@@ -6,8 +6,10 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,8 @@ import pytest
 from registry.names import Tag
 from storage import backup as module
 from storage.backup import backup, restore
-from storage.database import Connection
+from storage.clock import Machine, read_boot
+from storage.database import MIGRATIONS, Connection
 from storage.digest import Digest
 from storage.errors import BlobMissing, IndexFailed, StoreBusy, StoreDegraded, StoreUnusable
 from storage.files import Files
@@ -27,12 +30,12 @@ from storage.store import Store, open_store
 from storage.transfer import Transfer
 from tests.builders import OCI_IMAGE
 from tests.crash.evidence import files_below, look
-from tests.crash.operations import BASE, CONFIG, FRESH, LONE, NEW, SPARE, TOP, World, chunk, prepare
+from tests.crash.operations import BASE, CONFIG, FRESH, LONE, NEW, ONE, SPARE, TOP, World, chunk, prepare
 from tests.storage.probes import Recorder
 from tests.storage.pushing import begin, push_blob
 from tests.storage.test_snapshot import damage_a_page
 
-BLOBS = 10  # that `prepare` pushes
+BLOBS = 14  # that `prepare` pushes
 
 
 @pytest.fixture
@@ -118,7 +121,8 @@ def test_sessions_stay_behind(stocked: Store, target: Layout) -> None:
 def test_the_index_is_one_file(stocked: Store, target: Layout) -> None:
     back_up(stocked, target)
     assert sorted(os.listdir(target.root)) == [
-        *("blobs", "format", "gc.lock", "index.db", "origin", "quarantine", "uploads", "write.lock"),
+        *("blobs", "format", "gc.lock", "index.db", "origin", "quarantine", "serving.lock", "uploads"),
+        "write.lock",
     ]
 
 
@@ -334,7 +338,7 @@ def test_the_collector_waits_while_blobs_are_taken(
 def test_it_waits_for_a_collection_but_not_for_ever(
     stocked: Store, target: Layout, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
-    monkeypatch.setattr(module, "_PATIENCE", 0.0)
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
     back_up(stocked, target)
     busy = stocked.layout if whose == "root" else target
     with held(busy.gc_lock, ""), pytest.raises(StoreBusy, match="a collection is going on"):
@@ -400,17 +404,32 @@ def a_newer_format(target: Layout, store: Store) -> None:
     Path(target.format).write_text("oci-registry 2\n")
 
 
-def one_that_has_taken_a_push(target: Layout, store: Store) -> None:
-    back_up(store, target)
-    with closing(open_store(target.root, durable=False)) as opened:
-        asyncio.run(push_blob(opened, "a", b"new"))
-        asyncio.run(_later(opened))
+def served_with(
+    push: Callable[[Store], Awaitable[object]], machine: Machine | None = None
+) -> Callable[[Layout, Store], None]:
+    """A backup that has taken a push, also in the second in which it was made."""
+
+    def make(target: Layout, store: Store) -> None:
+        back_up(store, target)
+        with closing(open_store(target.root, durable=False, machine=machine)) as opened:
+            asyncio.run(push(opened))  # type: ignore[arg-type]
+
+    return make
 
 
-async def _later(store: Store) -> None:
-    await store.database.write(
-        lambda connection: connection.execute("UPDATE blobs SET created = created + 2")
-    )
+async def _push(store: Store) -> None:
+    await push_blob(store, "a", b"new")
+
+
+async def _mount(store: Store) -> None:
+    await store.names.links.claim("elsewhere", Digest.of(BASE), store.blobs.size)
+
+
+async def _retag(store: Store) -> None:
+    await World(store).app.put_manifest(Tag("more"), ONE, OCI_IMAGE)
+
+
+BEHIND = Machine("another boot", wall=lambda: time.time() - 40 * 86400)
 
 
 STRANGE: dict[str, tuple[Callable[[Layout, Store], object], str]] = {
@@ -418,7 +437,10 @@ STRANGE: dict[str, tuple[Callable[[Layout, Store], object], str]] = {
     "a registry": (a_registry, "is a registry of its own: choose an empty folder"),
     "another's backup": (anothers_backup, "is the backup of .*-root, not the backup of"),
     "a newer format": (a_newer_format, "says 'oci-registry 2': use the program that wrote it"),
-    "pushes": (one_that_has_taken_a_push, "has taken pushes since its last backup, which would go"),
+    "a push": (served_with(_push), "has taken pushes since its last backup, which would go"),
+    "a mount": (served_with(_mount), "has taken pushes"),
+    "a tag": (served_with(_retag), "has taken pushes"),
+    "a push by a clock that is off": (served_with(_push, BEHIND), "has taken pushes"),
 }
 
 
@@ -432,6 +454,19 @@ def test_folders_that_are_refused(
         back_up(stocked, target)
     after = {path: os.stat(path).st_mtime_ns for path in _all_below(target.root)}
     assert {path for path in after if before.get(path) != after[path]} <= {target.root, target.index}
+
+
+@pytest.mark.parametrize("off", [-60 * 365, 0, 50 * 365], ids=["1966", "now", "2076"])
+def test_a_push_is_told_whatever_the_stores_time_is(root: str, target: Layout, off: int) -> None:
+    """The root's clock stays behind after a month without power, and the index has 32 bits for a time."""
+    machine = Machine(read_boot(), wall=lambda: max(0.0, time.time() + off * 86400))
+    with closing(open_store(root, durable=False, machine=machine)) as store:
+        asyncio.run(push_blob(store, "a", b"one"))
+        for _ in range(2):
+            back_up(store, target)
+        served_with(_push)(target, store)
+        with pytest.raises(StoreUnusable, match="has taken pushes"):
+            back_up(store, target)
 
 
 def _all_below(root: str) -> Iterator[str]:
@@ -487,6 +522,22 @@ def test_any_root_can_be_restored_from_even_one_that_is_served(stocked: Store, r
     bring_back(stocked.layout, root)
     assert sound(root)
     assert same_names(root, stocked.layout.root)
+
+
+@pytest.mark.parametrize("command", [backup, restore])
+def test_an_older_programs_index_is_brought_up_to_date(
+    root: str, target: Layout, command: Callable[[Layout, Layout, Files], Report]
+) -> None:
+    open_store(root, durable=False).close()
+    os.unlink(f"{root}/index.db")
+    with closing(sqlite3.connect(f"{root}/index.db")) as index:
+        index.executescript((resources.files("storage") / MIGRATIONS[0]).read_text())
+        index.execute("PRAGMA user_version=1")
+    command(Layout(root), target, Files(target.degraded, durable=False))
+    assert sound(target.root)
+    for path, version in ((f"{root}/index.db", 1), (target.index, len(MIGRATIONS))):
+        with closing(sqlite3.connect(path)) as index:
+            assert index.execute("PRAGMA user_version").fetchone() == (version,)
 
 
 def test_every_byte_is_verified(stocked: Store, target: Layout, root: str) -> None:

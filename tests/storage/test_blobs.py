@@ -261,6 +261,29 @@ async def test_the_walk_sees_every_entry_in_order(store: Store) -> None:
     assert all(entry.name == digest.encoded for digest, entry in found if digest)
 
 
+async def test_the_walk_passes_over_a_shard_that_the_disk_does_not_give(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = sorted([(await put(store, b"%d" % number))[0] for number in range(20)])
+    shard = f"blobs/sha256/{digests[3].encoded[:2]}"
+    real, code = os.scandir, errno.EIO
+
+    def scandir(path: str) -> object:
+        if path.endswith(shard):
+            raise OSError(code, os.strerror(code), path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    told: list[str] = []
+    found = [digest for digest, _ in store.blobs.walk(unlisted=told.append)]
+    assert (found, told) == ([*digests[:3], *digests[4:]], [shard])
+    assert list(store.blobs.walk(shard, unlisted=told.append))
+    assert told == [shard]  # who goes on behind it knows
+    for code, how in ((errno.EIO, None), (errno.EMFILE, told.append)):
+        with pytest.raises(OSError, match=os.strerror(code)):
+            list(store.blobs.walk(unlisted=how))
+
+
 # -- for collectors ----------------------------------------------------------------------------------------
 
 

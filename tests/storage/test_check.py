@@ -1,13 +1,13 @@
 """fsck: nothing to say of a sound store, everything that is wrong with another, and what repair does."""
 
 import errno
-import itertools
 import os
 import shutil
 import stat
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -95,7 +95,7 @@ async def test_an_empty_store(store: Store) -> None:
 
 
 async def test_more_rows_than_one_range(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_STEP", 2)
+    monkeypatch.setattr("storage.rows._STEP", 2)
     await fill(store)
     assert (await found(store)).sound
     for data in DIGESTS:
@@ -434,8 +434,10 @@ async def test_a_file_that_vanishes_before_it_is_looked_at(
     await fill(store)
     walk = store.blobs.walk
 
-    def vanishing(after: str) -> Iterator[tuple[Digest | None, os.DirEntry[str]]]:
-        for digest, entry in walk(after):
+    def vanishing(
+        after: str, *, unlisted: Callable[[str], None]
+    ) -> Iterator[tuple[Digest | None, os.DirEntry[str]]]:
+        for digest, entry in walk(after, unlisted=unlisted):
             if digest == DIGESTS[LAYER]:
                 os.unlink(entry.path)
             yield digest, entry
@@ -510,10 +512,11 @@ class Interrupted(Exception):
 async def interrupted(store: Store, *, files: int, repair: bool = False) -> Position:
     """The position that a check leaves which is stopped behind so many files."""
     kept: list[Position] = []
-    examine, seen = store.blobs.examine, itertools.count()
+    examine, seen = store.blobs.examine, set[Digest]()
 
     async def stopping(digest: Digest, took: Took) -> bool:
-        if next(seen) == files:
+        seen.add(digest)
+        if len(seen) > files:
             raise Interrupted
         return await examine(digest, took)
 
@@ -573,6 +576,72 @@ async def test_a_repair_that_goes_on_repairs_what_was_found_before(store: Store,
     assert corrupt == {IMAGE_NAME: True} if healed else {IMAGE_NAME: True, LAYER_NAME: True}
     assert report.quarantined == len(corrupt)
     assert (await store.names.links.holders(DIGESTS[LAYER], limit=1) == []) is not healed
+
+
+@pytest.mark.parametrize("repair", [False, True])
+async def test_old_findings_are_looked_at_again(store: Store, repair: bool) -> None:
+    """They may be of a week ago."""
+    await fill(store)
+    await plant_stranger(store)
+    await corrupt_layer(store)
+    await corrupt_manifest(store)
+    os.chmod(path_of(store, CONFIG), 0o600)
+    position = await interrupted(store, files=4)
+    assert len(position.report.findings) == 4
+    os.rmdir(f"{store.layout.root}/blobs/sha256/00/folder")
+    os.chmod(path_of(store, CONFIG), 0o400)
+    await push_blob(store, "a", LAYER)
+    await push_manifest(store, "a", IMAGE, CONTENT[IMAGE])
+    assert (await check(store, read=read, repair=repair, start=position)).sound
+
+
+async def test_what_is_as_it_was_is_found_again(store: Store) -> None:
+    await fill(store)
+    await plant_stranger(store)
+    await corrupt_layer(store)
+    os.chmod(path_of(store, CONFIG), 0o600)
+    whole = await found(store)
+    position = await interrupted(store, files=4)
+    assert await check(store, read=read, start=position) == whole
+    assert await check(store, read=read, start=position) == whole
+
+
+async def test_the_begin_of_the_first_part_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await fill(store)
+    monkeypatch.setattr("time.time", lambda: 1_700_000_000.5)
+    position = await interrupted(store, files=2)
+    monkeypatch.setattr("time.time", lambda: 1_800_000_000.5)
+    kept: list[Position] = []
+    await check(store, read=read, start=position, keep=kept.append)
+    assert {each.begun for each in (position, *kept)} == {1_700_000_000}
+
+
+async def test_a_shard_that_the_disk_does_not_give_is_a_finding(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the others nor their repair wait for it, and nothing in it is lost for that."""
+    await fill(store)
+    await corrupt_manifest(store)
+    shard = os.path.dirname(path_of(store, LAYER))
+    scandir, lstat = os.scandir, os.lstat
+
+    def failing(call: Callable[[str], Any]) -> Callable[[str], Any]:
+        def act(path: str) -> object:
+            if str(path).startswith(shard):
+                raise failure(errno.EIO)
+            return call(path)
+
+        return act
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", failing(scandir))
+        patch.setattr(os, "lstat", failing(lstat))
+        report = await found(store, repair=True)
+    name = shard.removeprefix(f"{store.layout.root}/")
+    assert ("unreadable", name) in kinds(report)
+    assert ("corrupt", IMAGE_NAME) in kinds(report)
+    assert report.blobs == len(DIGESTS) - 1
+    assert await store.names.links.find("b", DIGESTS[LAYER]) == LinkRow(len(LAYER))
 
 
 async def test_an_fsync_that_failed_after_the_begin_asks_for_a_whole_check(store: Store) -> None:

@@ -13,7 +13,8 @@ from contextlib import closing
 import pytest
 
 from storage.errors import StoreBusy
-from storage.locks import held, opened_elsewhere
+from storage.layout import Layout
+from storage.locks import held, opened_elsewhere, unserved
 from storage.store import open_store
 
 OPENER = "import sys; file = open(sys.argv[1]); print(flush=True); sys.stdin.read()"
@@ -109,6 +110,27 @@ def test_an_open_store_is_seen(root: str) -> None:
         assert opened_elsewhere(lock)
     with held(store.layout.write_lock, "") as lock:
         assert not opened_elsewhere(lock)
+
+
+@pytest.mark.parametrize("leases", [True, False])
+@pytest.mark.parametrize("serving", [True, False])
+def test_a_root_that_is_served_is_told_also_without_leases(
+    root: str, monkeypatch: pytest.MonkeyPatch, serving: bool, leases: bool
+) -> None:
+    if not leases:
+        monkeypatch.delattr(fcntl, "F_SETLEASE")
+    layout = Layout(root)
+    with closing(open_store(root, durable=False, serving=serving)):
+        if serving or leases:
+            with (
+                pytest.raises(StoreBusy, match=f"^{root}.*: stop it first$"),
+                unserved(layout, "stop it first"),
+            ):
+                raise AssertionError("somebody has it open")
+    with unserved(layout, ""):
+        for lock in (layout.serving_lock, layout.write_lock):
+            with pytest.raises(StoreBusy):
+                held(lock, "", shared=True).__enter__()
 
 
 def test_without_leases_nothing_is_known(path: str, monkeypatch: pytest.MonkeyPatch) -> None:

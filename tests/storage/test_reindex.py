@@ -334,12 +334,13 @@ def test_a_death_before_the_end_leaves_no_half_index(lost: Layout, monkeypatch: 
             run(lost)
     with pytest.raises(StoreUnusable, match="missing"):
         open_store(lost.root)
+    assert not [name for name in os.listdir(lost.root) if name.startswith("index.db")]
     assert run(lost).recovered == 2
     assert manifests(lost) == digests(IMAGE, DOCKER)
 
 
 def test_the_collector_waits(lost: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PATIENCE", 0.0)
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
     with held(lost.gc_lock, ""), pytest.raises(StoreBusy, match="a collection is going on"):
         run(lost)
 
@@ -355,6 +356,7 @@ async def forget(store: Store, *raws: bytes) -> None:
             found = "(SELECT id FROM blobs WHERE digest = ?)"
             for table, column in (("tags", "manifest"), ("manifests", "blob")):
                 connection.execute(f"DELETE FROM {table} WHERE {column} = {found}", (Digest.of(raw).binary,))
+            connection.execute("DELETE FROM tag_history WHERE new = ?", (Digest.of(raw).binary,))
 
     await store.database.write(change)
 

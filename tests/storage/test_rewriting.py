@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from storage import rewriting as module
 from storage.check import check
 from storage.database import Connection
 from storage.digest import Digest
@@ -76,7 +75,7 @@ LIES = {
 async def test_what_disagrees_is_written_anew(
     filled: Store, lie: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_STEP", 1)
+    monkeypatch.setattr("storage.rows._STEP", 1)
     before = look(filled.layout.root).names
     await sql(filled, lie)
     assert look(filled.layout.root).names != before

@@ -146,6 +146,22 @@ def damage_a_page(index: str) -> None:
         file.write(b"\xff" * 8192)
 
 
+def miss_a_row(index: str) -> None:
+    """The tree of an SQL index lacks what its table has: a lookup by it finds nothing."""
+    with closing(sqlite3.connect(index, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+        connection.execute("PRAGMA writable_schema=ON")
+        where = "WHERE name = 'tags_manifest'"
+        row = connection.execute(f"SELECT * FROM sqlite_master {where}").fetchone()
+        connection.execute(f"DELETE FROM sqlite_master {where}")
+        connection.execute("PRAGMA schema_version=900")
+    with closing(sqlite3.connect(index, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO tags (repository, name, manifest, moved) VALUES (1, 't', 1, 1)")
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", row)
+        connection.execute("PRAGMA schema_version=901")
+
+
 def set_version(number: int) -> Callable[[str], None]:
     def change(index: str) -> None:
         with closing(sqlite3.connect(index)) as connection:
@@ -160,6 +176,7 @@ FLAWS: dict[str, tuple[Callable[[str], object], str]] = {
     "no database": (lambda index: Path(index).write_bytes(b"\xff" * 8192), "not a database"),
     "cut off": (lambda index: os.truncate(index, 5000), "malformed|disk image"),
     "a damaged page": (damage_a_page, "."),
+    "a row that an index lacks": (miss_a_row, "missing from index tags_manifest"),
     "no tables": (set_version(0), "no tables of ours"),
 }
 

@@ -177,6 +177,17 @@ def test_names_are_durable_once_settled(store: Store, path: str, target: Layout,
     assert recorder.calls == [("link", DIGEST.encoded), ("fsync", DIGEST.encoded[:2])]
 
 
+def test_names_that_a_killed_run_left_are_durable_too(
+    store: Store, path: str, target: Layout, told: Told
+) -> None:
+    transfer(store, target, told).link(DIGEST, len(DATA))
+    recorder = Recorder()
+    ours = transfer(store, target, told, recorder)
+    assert ours.has(DIGEST, len(DATA), verify=False)
+    ours.settle()
+    assert recorder.calls == [("fsync", DIGEST.encoded[:2])]
+
+
 def test_prune(store: Store, path: str, target: Layout, told: Told) -> None:
     ours = transfer(store, target, told)
     ours.link(DIGEST, len(DATA))

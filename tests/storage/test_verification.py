@@ -1,17 +1,21 @@
 """Reading every file: what is found, in which order, from where, and how fast."""
 
 import ctypes
+import errno
 import mmap
 import os
+from contextlib import nullcontext
 
 import pytest
 
 from storage import verification as module
 from storage.digest import Digest
+from storage.errors import DiskUnreadable
 from storage.pace import Pace
 from storage.store import Store
-from storage.verification import File, condemn, is_still_there, verify, verify_all
+from storage.verification import File, Took, condemn, is_still_there, verify, verify_all
 from tests.builders import blob
+from tests.storage.probes import failure
 from tests.storage.pushing import push_blob
 
 DATA = [blob(size, size) for size in (0, 1, 70_000, 2**20, 2**20 + 1)]
@@ -91,6 +95,53 @@ async def test_a_file_that_has_gone_is_none(store: Store) -> None:
     assert await verify(store, name, digest, Pace()) is None
 
 
+@pytest.mark.parametrize("hiccup", [False, failure(errno.EIO)], ids=["other bytes", "EIO"])
+@pytest.mark.parametrize("times", [1, 2])
+async def test_what_is_bad_is_read_once_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch, hiccup: bool | OSError, times: int
+) -> None:
+    """From the disk: the page cache, a cable or a controller may have been what was bad."""
+    digest = await push_blob(store, "a", b"data")
+    left, calls, real = iter([hiccup] * times), list[str](), store.blobs.examine
+
+    async def examine(digest: Digest, took: Took) -> bool:
+        calls.append("examine")
+        if isinstance(first := next(left, True), OSError):
+            raise first
+        return first and await real(digest, took)
+
+    async def forget(_: Digest) -> None:
+        calls.append("forget")
+
+    monkeypatch.setattr(store.blobs, "examine", examine)
+    monkeypatch.setattr(store.blobs, "forget", forget)
+    (file,) = await everything(store)
+    assert (file.digest, file.intact) == (digest, times == 1)
+    assert calls == ["examine", "forget", "examine"]
+
+
+@pytest.mark.parametrize("bad", [7, 8, 20])
+async def test_a_disk_that_is_away_is_no_bad_blob(
+    store: Store, monkeypatch: pytest.MonkeyPatch, bad: int
+) -> None:
+    """Those that cannot be read wait for one that can, so that none of them is taken away before."""
+    digests = sorted([await push_blob(store, "a", b"%d" % number) for number in range(24)])
+    away, real = {*digests[2 : 2 + bad], digests[-1]}, store.blobs.examine
+
+    async def examine(digest: Digest, took: Took) -> bool:
+        if digest in away:
+            raise failure(errno.EIO)
+        return await real(digest, took)
+
+    monkeypatch.setattr(store.blobs, "examine", examine)
+    seen: list[File] = []
+    with pytest.raises(DiskUnreadable, match="8 files in a row") if bad > 7 else nullcontext():
+        async for file in verify_all(store, pace=Pace()):
+            seen.append(file)  # noqa: PERF401 — a list made at once would be lost with the error
+    assert [file.digest for file in seen] == digests[: 2 if bad > 7 else None]
+    assert [file.digest for file in seen if not file.intact] == ([] if bad > 7 else sorted(away))
+
+
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="nothing can be told to this kernel")
 async def test_pages_that_were_not_cached_are_let_go(store: Store) -> None:
     """Else reading everything would drive out what pulls have read."""
@@ -106,6 +157,8 @@ async def test_pages_that_were_not_cached_are_let_go(store: Store) -> None:
     assert cached
     await everything(store)
     assert _cached(path) == cached
+    assert [file.intact async for file in verify_all(store, pace=Pace(), from_disk=True)] == [True]
+    assert _cached(path) == 0
 
 
 def _can_forget(path: str) -> bool:

@@ -80,6 +80,7 @@ def test_a_signal_ends_it_and_resume_goes_on_there(layout: Layout, number: signa
     second = run("--root", layout.root, "--resume", "--json")
     assert second.exit_code == 0
     assert f"registry: resumed after {read} blobs, " in second.stderr
+    assert f", checked since {time.strftime('%Y-%m-%d')} " in second.stderr
     assert json.loads(second.stdout)["blobs"] == len(BLOBS)
     assert json.loads(second.stdout)["bytes"] == sum(map(len, BLOBS))
     assert not os.path.exists(layout.fsck)
