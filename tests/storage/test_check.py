@@ -90,6 +90,27 @@ async def test_a_sound_store(store: Store) -> None:
     assert sum(progress) == size
 
 
+async def test_the_disk_is_checked_and_not_the_page_cache(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(store)
+    calls: list[tuple[str, Digest]] = []
+    examine, forget = store.blobs.examine, store.blobs.forget
+
+    async def noting(digest: Digest) -> None:
+        calls.append(("forget", digest))
+        await forget(digest)
+
+    async def reading(digest: Digest, took: Took) -> bool:
+        calls.append(("examine", digest))
+        return await examine(digest, took)
+
+    monkeypatch.setattr(store.blobs, "forget", noting)
+    monkeypatch.setattr(store.blobs, "examine", reading)
+    assert (await found(store)).sound
+    assert calls == [(call, digest) for digest in sorted(DIGESTS.values()) for call in ("forget", "examine")]
+
+
 async def test_an_empty_store(store: Store) -> None:
     assert await found(store) == Report()
 
