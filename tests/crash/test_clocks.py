@@ -77,9 +77,7 @@ class Clock:
 def test_a_clock_that_jumps(tmp_path: Path, say: Say) -> None:
     """A server for each jump, all at once: most of the time they wait."""
     images = together([partial(jump, tmp_path / str(seconds), seconds) for seconds in JUMPS])
-    say(
-        f"F11: {len(JUMPS) * ROUNDS} jumps of the clock, {sum(images)} images; lost, ended, refused or collected: 0"
-    )
+    say(f"F11: {len(JUMPS) * ROUNDS} jumps of the clock, {sum(images)} images; lost, ended or collected: 0")
 
 
 def jump(folder: Path, seconds: int) -> int:
