@@ -78,7 +78,7 @@ def make_arena(root: str, *, closed: bool) -> Arena:
 
 def reboot() -> None:
     """For a child: what an earlier process has hashed is not to be trusted, as after a power cut."""
-    patch("storage.store._boot", lambda: "the next boot").start()
+    patch("storage.clock.read_boot", lambda: "the next boot").start()
 
 
 def perform(

@@ -6,6 +6,7 @@ leaves each repository alone for longer than a grace before it comes back, or no
 """
 
 import http.client
+import json
 import random
 import time
 from collections import Counter
@@ -17,16 +18,26 @@ from tests.builders import OCI_CONFIG, OCI_IMAGE, OCI_INDEX, blob, descriptor, i
 
 LAYERS = [blob(2000 + 977 * number, number) for number in range(10)]
 CONFIGS = [b'{"os":"linux","number":%d}' % number for number in range(6)]
+PAYLOADS = [blob(200 + number, number) for number in range(20)]
 TIMEOUT = 20.0  # seconds
+_SBOM = "application/vnd.example.sbom"
+
+Pushed = tuple[bytes, Sequence[bytes]]
+"""A manifest, and all that it names."""
 
 
 @dataclass(slots=True)
 class Home:
-    """A repository and what must be there: tag → the digest it names, digest → content; `left` since when."""
+    """A repository and what must be there: tag → the digest it names, digest → content; `left` since when.
+
+    `referrers` and `signatures` are by the digest that they refer to.
+    """
 
     name: str
     tags: dict[str, str] = field(default_factory=dict)
-    images: dict[str, tuple[bytes, Sequence[bytes]]] = field(default_factory=dict)
+    images: dict[str, Pushed] = field(default_factory=dict)
+    referrers: dict[str, Pushed] = field(default_factory=dict)
+    signatures: dict[str, Pushed] = field(default_factory=dict)
     left: float = 0.0
 
 
@@ -71,8 +82,9 @@ class Pusher:
             self._connection.close()
 
     def _step(self) -> None:
-        deletes = (self._untag, self._delete, self._delete, self._take_blob)
-        self._random.choice((self._push, self._retag, self._index, *deletes))()
+        pushes = (self._push, self._retag, self._index)
+        deletes = (self._untag, self._untag, self._delete, self._delete, self._take_blob)
+        self._random.choice((*pushes, self._refer, self._sign, self._pull_index, *deletes))()
 
     # -- what it does --------------------------------------------------------------------------------
 
@@ -122,7 +134,7 @@ class Pusher:
         if not (digest := self._known()):
             return
         raw, contents = self._home.images[digest]
-        if self._ask("HEAD", f"/v2/{self._home.name}/manifests/{digest}") == 200:
+        if self._is_here(digest):
             self._put(raw, OCI_IMAGE, self._tag(), contents, "retag")
 
     def _index(self) -> None:
@@ -130,12 +142,43 @@ class Pusher:
         if not (digest := self._known()):
             return
         raw, contents = self._home.images[digest]
-        if self._ask("HEAD", f"/v2/{self._home.name}/manifests/{digest}") == 200:
+        if self._is_here(digest):
             child = descriptor(raw, OCI_IMAGE)
             number = str(self._random.randrange(10**12))
             self._put(
                 index([child], annotations={"n": number}), OCI_INDEX, self._tag(), [raw, *contents], "index"
             )
+
+    def _refer(self) -> None:
+        """What refers to a manifest that was found: it has a subject, and no tag."""
+        digest = self._known()
+        if not digest or digest in self._home.referrers or not self._is_here(digest):
+            return
+        raw, _ = self._home.images[digest]
+        self._bring(b"{}")
+        referrer = image(subject=descriptor(raw, OCI_IMAGE), artifact_type=_SBOM)
+        if self._refused(str(Digest.of(referrer)), referrer, OCI_IMAGE, "referrer"):
+            return
+        self._home.referrers[digest] = referrer, [b"{}"]
+
+    def _sign(self) -> None:
+        """The same by the tag schema; the last signature is without a tag from then on."""
+        if not (digest := self._known()) or not self._is_here(digest):
+            return
+        contents = [self._random.choice(CONFIGS), self._random.choice(PAYLOADS)]
+        for content in contents:
+            self._bring(content)
+        signature = self._image(contents[0], contents[1:])
+        if not self._refused(_signature_tag(digest), signature, OCI_IMAGE, "signature"):
+            self._home.signatures[digest] = signature, contents
+
+    def _pull_index(self) -> None:
+        """By digest, perhaps without tags: whoever was given it is given all that it names."""
+        indexes = [digest for digest, (raw, _) in self._home.images.items() if b'"manifests"' in raw]
+        digest = self._random.choice(indexes) if indexes else ""
+        if digest and self._fetch(f"/v2/{self._home.name}/manifests/{digest}") is not None:
+            self._pull(digest, *self._home.images[digest])
+            self.tally.events["pull of an index by digest"] += 1
 
     def _untag(self) -> None:
         if self._home.tags:
@@ -154,6 +197,8 @@ class Pusher:
         if status == 202:
             self._home.tags = {tag: named for tag, named in self._home.tags.items() if named != digest}
             del self._home.images[digest]
+            self._home.referrers.pop(digest, None)
+            self._home.signatures.pop(digest, None)
             self.tally.events["manifest deleted"] += 1
 
     def _take_blob(self) -> None:
@@ -169,24 +214,42 @@ class Pusher:
         for tag, digest in self._random.sample(
             list(self._home.tags.items()), min(count, len(self._home.tags))
         ):
-            own = f"/v2/{self._home.name}"
-            found = self._fetch(f"{own}/manifests/{tag}")
-            raw, contents = self._home.images[digest]
-            self._expect(found == raw, f"{own}:{tag} is not the image that was acknowledged")
-            for content in contents:
-                kind = "manifests" if content.startswith(b'{"schemaVersion"') else "blobs"
-                path = f"{own}/{kind}/{Digest.of(content)}"
-                self._expect(self._fetch(path) == content, f"{path}, of the image {tag}, can't be pulled")
+            self._pull(tag, *self._home.images[digest])
             self.tally.events["pull"] += 1
 
+    def _pull(self, reference: str, raw: bytes, contents: Sequence[bytes]) -> None:
+        """The manifest, all that it names, and what refers to it or to an image of it."""
+        own = f"/v2/{self._home.name}"
+        found = self._fetch(f"{own}/manifests/{reference}")
+        self._expect(found == raw, f"{own}:{reference} is not the image that was acknowledged")
+        for content in contents:
+            kind = "manifests" if _is_manifest(content) else "blobs"
+            path = f"{own}/{kind}/{Digest.of(content)}"
+            self._expect(self._fetch(path) == content, f"{path}, of the image {reference}, can't be pulled")
+        for digest in [str(Digest.of(each)) for each in (raw, *contents) if _is_manifest(each)]:
+            if digest in self._home.referrers:
+                referrer = self._home.referrers[digest]
+                listed = json.loads(self._fetch(f"{own}/referrers/{digest}") or b"{}").get("manifests", [])
+                is_listed = str(Digest.of(referrer[0])) in {each["digest"] for each in listed}
+                self._expect(is_listed, f"a referrer of {digest}, of the image {reference}, is not listed")
+                self._pull(str(Digest.of(referrer[0])), *referrer)
+            if digest in self._home.signatures:
+                self._pull(_signature_tag(digest), *self._home.signatures[digest])
+
     def _put(self, raw: bytes, kind: str, tag: str, contents: Sequence[bytes], event: str) -> None:
-        status = self._ask("PUT", f"/v2/{self._home.name}/manifests/{tag}", raw, kind)
-        self._expect(status == 201, f"{event}: the manifest was refused with {status}")
-        if status == 201:
+        if not self._refused(tag, raw, kind, event):
             digest = str(Digest.of(raw))
             self._home.tags[tag] = digest
             self._home.images[digest] = raw, contents
-            self.tally.events[event] += 1
+
+    def _refused(self, reference: str, raw: bytes, kind: str, event: str) -> bool:
+        status = self._ask("PUT", f"/v2/{self._home.name}/manifests/{reference}", raw, kind)
+        self._expect(status == 201, f"{event}: the manifest was refused with {status}")
+        self.tally.events[event] += status == 201
+        return status != 201
+
+    def _is_here(self, digest: str) -> bool:
+        return self._ask("HEAD", f"/v2/{self._home.name}/manifests/{digest}") == 200
 
     def _expect(self, holds: bool, message: str) -> None:
         if not holds:
@@ -215,3 +278,11 @@ class Pusher:
         reply = self._connection.getresponse()
         found = reply.read()
         return found if reply.status == 200 else None
+
+
+def _is_manifest(content: bytes) -> bool:
+    return content.startswith(b'{"schemaVersion"')
+
+
+def _signature_tag(digest: str) -> str:
+    return f"{digest.replace(':', '-')}.sig"

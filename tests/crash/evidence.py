@@ -74,6 +74,16 @@ def names_in(root: str) -> Names:
         return _names(index)
 
 
+def marks_in(root: str) -> dict[str, bool]:
+    """Digest → whether a collector has marked it, of all that repositories hold."""
+    with closing(_open(root)) as index:
+        rows = index.execute(
+            "SELECT digest, max(mark IS NOT NULL) FROM (SELECT digest, mark FROM manifests UNION ALL"
+            " SELECT digest, mark FROM links JOIN blobs ON blobs.id = blob) GROUP BY digest"
+        ).fetchall()
+    return {_text(digest): bool(marked) for digest, marked in rows}
+
+
 def _open(root: str) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{root}/index.db?mode=ro", uri=True, timeout=5)
 

@@ -8,7 +8,10 @@ from unittest.mock import patch
 
 from registry.names import RepositoryName, Tag
 from registry.registry import Registry
+from registry.reindex import READER
 from registry.repository import Repository
+from registry.retention import retain
+from registry.retention_rules import Rule
 from registry.uploads import Chunk, Uploads
 from storage.blobs import BlobStore
 from storage.collect import collect
@@ -18,18 +21,21 @@ from storage.errors import (
     BlobMissing,
     DigestMismatch,
     ManifestMissing,
+    RepositoryMissing,
     StorageError,
     UploadMissing,
 )
 from storage.garbage import DAY, HOUR, Rules
+from storage.recovery import Recovery
+from storage.repositories import remove_repository
 from storage.sources import Pieces
 from storage.store import Store
 from tests.builders import OCI_CONFIG, OCI_IMAGE, OCI_INDEX, blob, descriptor, image, index
 
 FOREIGN_LAYER = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
 
-_MARK = Rules(grace=DAY, untagged=lambda _: -1)
-SWEEP = Rules(grace=HOUR // 2, patience=HOUR // 2, untagged=lambda _: -1)
+_MARK = Rules(grace=DAY, untagged=lambda _: -DAY)  # at the next boot the store's time may be a second behind
+SWEEP = Rules(grace=HOUR // 2, patience=HOUR // 2, untagged=lambda _: -DAY)
 """Also in "app", although an upload is on its way into it."""
 _all_shards = BlobStore.shards
 
@@ -52,6 +58,8 @@ WAS = image(_CONFIG, [descriptor(blob(3004, 4))])
 OUTER = index([descriptor(WAS, OCI_IMAGE)])
 SIGNATURE = image(_CONFIG, [descriptor(EMPTY)], annotations={"signs": str(Digest.of(WAS))})
 STRAY, LATE = blob(3005, 5), blob(3006, 6)
+FORGOTTEN = image(_CONFIG, [descriptor(BASE)], annotations={"org.opencontainers.image.ref.name": "back"})
+FORGOTTEN_INDEX = index([descriptor(FORGOTTEN, OCI_IMAGE)])
 
 NEW = image(_CONFIG, [descriptor(SPARE)])
 NEW_INDEX = index([descriptor(ONE, OCI_IMAGE), descriptor(LONE, OCI_IMAGE)])
@@ -97,7 +105,7 @@ class Operation:
     """`again` is what a client does that has seen no answer; `grows` the most that the session may hold.
 
     `anew`: what it does if its session turns out to be lost. `checkpoints`: begins with an empty WAL and
-    copies its own back, which may fail unseen. `gradual`: takes names away in more than one transaction.
+    copies its own back, which may fail unseen. `gradual`: changes names in more than one transaction.
     """
 
     run: Verb
@@ -132,14 +140,15 @@ async def prepare(world: World) -> str:
 
 
 async def _leave_garbage(world: World) -> None:
-    """Marked: an index without a tag, its image and what signs that, and SPARE. And a file without a row."""
+    """Marked: an index without a tag, its image and what signs that, and SPARE. And files without a row."""
     for data in (CONFIG, EMPTY, blob(3004, 4)):
         await world.uploads("old").push(Digest.of(data), chunk(data))
     await world.old.put_manifest(Digest.of(WAS), WAS, OCI_IMAGE)
     await world.old.put_manifest(Tag("outer"), OUTER, OCI_INDEX)
     await world.old.put_manifest(Tag(f"sha256-{Digest.of(WAS).encoded}.sig"), SIGNATURE, OCI_IMAGE)
     await world.old.delete_tag(Tag("outer"))
-    await world.store.blobs.put(Digest.of(STRAY), STRAY)
+    for data in (STRAY, FORGOTTEN, FORGOTTEN_INDEX):
+        await world.store.blobs.put(Digest.of(data), data)
     assert (await collect(world.store, _MARK, walk=False)).waiting == 7
     await world.store.database.write(_make_old)
 
@@ -240,7 +249,26 @@ async def _expire(world: World) -> None:
     await world.registry.expire_uploads(0)
 
 
+async def _remove(world: World) -> None:
+    await remove_repository(world.store.database, "app")
+
+
+async def _retain(world: World) -> None:
+    rules = [Rule(("app",), keep_tags=("one",))]
+    await retain(world.store, rules, [])
+
+
+async def _recover(world: World) -> None:
+    """What `registry reindex` does to a sound index, beside its server."""
+    await Recovery(world.store, READER, "found", lambda _: None).run()
+
+
 async def _mark(world: World) -> None:
+    await world.uploads().push(Digest.of(LATE), chunk(LATE))
+    await collect(world.store, _MARK, walk=False)
+
+
+async def _mark_again(world: World) -> None:
     await world.uploads().push(Digest.of(LATE), chunk(LATE))
     assert (await collect(world.store, _MARK, walk=False)).waiting == 8
 
@@ -303,6 +331,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "delete a blob": Operation(_delete_blob, _unless(BlobMissing, _delete_blob)),
     "cancel an upload": Operation(_cancel, _unless(UploadMissing, _cancel)),
     "expire uploads": _repeatable(_expire),
-    "collect: mark": _repeatable(_mark),
+    "retain tags": Operation(_retain, _retain, gradual=True),
+    "recover manifests": Operation(_recover, _recover, gradual=True),
+    "collect: mark": Operation(_mark, _mark_again),
     "collect: sweep": Operation(_sweep, _sweep_again, gradual=True),
+    "remove a repository": Operation(_remove, _unless(RepositoryMissing, _remove)),
 }

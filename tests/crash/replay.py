@@ -31,6 +31,7 @@ _WAYS: Sequence[Callable[[list[Change], int], list[Change]]] = (
 )
 """One, all but one, the last ones, the first ones."""
 _TRIES = 20  # random choices for each state wanted: many lead to one that was seen
+_IN_VAIN = 1000  # choices in a row that led to no other state: most operations have few
 _NO_MATTER = "write.lock"  # its bytes mean nothing after a crash
 
 
@@ -102,15 +103,17 @@ def _judge(stage: Stage, state: State) -> Found:
 def states(history: History, number: int, choice: random.Random) -> Iterator[State]:
     """Different ones: first nothing and all of a kind lost at each sync, then a mixture of the others."""
     seen: set[int] = set()  # not the states themselves: a process of their size takes long to fork
+    vain = 0
     for moment, lost in _choices(history, number * _TRIES, choice):
         contents = history.after(moment, lost)
         answered = history.answered(moment)
         matter = frozenset(item for item in contents.items() if not item[0].endswith(_NO_MATTER))
         key = hash((matter, answered))
-        if key not in seen:
+        vain = vain + 1 if key in seen else 0
+        if not vain:
             seen.add(key)
             yield State(_label(history, moment, lost), contents, answered)
-        if len(seen) == number:
+        if len(seen) == number or vain == _IN_VAIN:
             return
 
 

@@ -1,6 +1,7 @@
 """F11: the wall clock jumps by ten years or an hour while a server runs, and files come from elsewhen.
 
-Nothing is lost, no upload that is under way ends, an idle one still does, and everything goes on.
+Nothing is lost, no upload that is under way ends, an idle one still does, and everything goes on. What no tag
+names is kept for its time, and garbage for the grace; then it still goes.
 """
 
 import json
@@ -14,11 +15,22 @@ from pathlib import Path
 
 import pytest
 
+from storage.digest import Digest
 from tests.builders import blob
 from tests.crash import tiers
-from tests.crash.evidence import files_below
+from tests.crash.evidence import files_below, marks_in
 from tests.live.servers import Live, running
-from tests.live.stories import append, begin, finish, offset, pull_blob, push_image, require_whole, together
+from tests.live.stories import (
+    append,
+    begin,
+    finish,
+    offset,
+    pull_blob,
+    push_blob,
+    push_image,
+    require_whole,
+    together,
+)
 from tests.live.wire import once
 from tests.missing import absent
 
@@ -29,6 +41,7 @@ YEAR = 365 * 86_400
 JUMPS = [10 * YEAR, -10 * YEAR, 3_600, -3_600]  # seconds beside the true time; an hour is daylight saving's
 ROUNDS = tiers.pick(ci=1, soak=10)
 EXPIRY = 6  # seconds without a byte after which an upload ends; looked at four times in it
+GRACE = 12  # seconds; four passes in it, so that one comes soon after each jump
 DATA = blob(300_000, 1)
 HALF = len(DATA) // 2
 
@@ -64,32 +77,69 @@ class Clock:
 def test_a_clock_that_jumps(tmp_path: Path, say: Say) -> None:
     """A server for each jump, all at once: most of the time they wait."""
     images = together([partial(jump, tmp_path / str(seconds), seconds) for seconds in JUMPS])
-    say(f"F11: {len(JUMPS) * ROUNDS} jumps of the clock, {sum(images)} images; lost, ended or refused: 0")
+    say(f"F11: {len(JUMPS) * ROUNDS} jumps of the clock, {sum(images)} images; lost, ended or collected: 0")
 
 
 def jump(folder: Path, seconds: int) -> int:
     """Pushes on both sides of jumps there and back, and an upload across each; the number of images."""
     folder.mkdir()
     clock, root, images = Clock(folder), folder / "root", 0
-    with running(root, "--upload-expiry", str(EXPIRY), environment=clock.environment) as live:
+    flags = ["--upload-expiry", str(EXPIRY), "--gc-grace", str(GRACE)]
+    with running(root, *flags, environment=clock.environment) as live:
+        untagged = push_untagged(live)
         for turn in range(ROUNDS):
+            garbage = Garbage(live, str(root), turn)
             push_image(live.host, "clocks", f"t{images}", blob(1_000, images))
             session, idle = begin(live.host, "clocks"), begin(live.host, "clocks")
             assert append(live.host, session, DATA[:HALF], 0).status == 202
             beside = 0 if turn % 2 else seconds
+            garbage.await_mark()
             clock.jump(beside)
             await_jump(live, beside)
             time.sleep(EXPIRY / 3)  # one look at least
             assert offset(live.host, session) == HALF
             assert append(live.host, session, DATA[HALF:-1], HALF).status == 202
             assert finish(live.host, session, DATA, DATA[-1:]).status == 201
+            push_image(live.host, "clocks", "data", DATA)
             push_image(live.host, "clocks", f"t{images + 1}", blob(1_000, images + 1))
             images += 2
+            garbage.await_end()
+            assert marks_in(str(root)).get(untagged) is False, "what no tag names is garbage too early"
             require_all(live, images)
         await_end(live, idle)
     with running(root) as live:
         require_all(live, images)
     return images
+
+
+def push_untagged(live: Live) -> str:
+    """The digest of an image that is kept for a month, though no tag names it any more."""
+    raw = push_image(live.host, "untagged", "gone", blob(1_000, 999))
+    assert once(live.host, "DELETE", "/v2/untagged/manifests/gone").status == 202
+    return str(Digest.of(raw))
+
+
+class Garbage:
+    """A blob that no manifest names."""
+
+    def __init__(self, live: Live, root: str, number: int) -> None:
+        data = blob(1_000, 1_000 + number)
+        self._root, self._digest, self._pushed = root, str(Digest.of(data)), time.monotonic()
+        assert push_blob(live.host, "garbage", data).status == 201
+
+    def await_mark(self) -> None:
+        self._await(lambda: marks_in(self._root)[self._digest])
+
+    def await_end(self) -> None:
+        self._await(lambda: self._digest not in marks_in(self._root))
+        lived = time.monotonic() - self._pushed
+        assert lived >= GRACE, f"a client was told of it {lived:.1f} seconds ago"
+
+    def _await(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 3 * GRACE
+        while not holds():
+            assert time.monotonic() < deadline, "garbage stays for ever"
+            time.sleep(0.05)
 
 
 def await_jump(live: Live, seconds: int) -> None:

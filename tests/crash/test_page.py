@@ -46,12 +46,21 @@ def _marks(module: ModuleType, fault: str) -> Iterator[tuple[int, int, int]]:
                 yield mark.kwargs.get("each", 1), cases, mark.kwargs["soak"]
 
 
+def cuts() -> Tiers:
+    ext4, xfs = picked("test_power", "EXT4"), picked("test_power", "XFS")
+    return ext4[0] + xfs[0], ext4[1] + xfs[1]
+
+
+ALL = ("F1", "F3", "F4")
 COUNTS: dict[str, Callable[[], Tiers]] = {
     "F1b": lambda: picked("test_live_server", "CYCLES", 2),  # by the numbers of workers
+    "F2": cuts,
+    "F2b": lambda: picked("test_power", "ALL_STATES"),
     "F5": lambda: picked("test_damage", "CASES"),
     "F6": lambda: picked("test_slow_disk", "ROUNDS"),
     "F7": lambda: marked(test_stop, "F7"),
     "F8": lambda: marked(test_disconnects, "F8"),
+    "F9": lambda: picked("test_collecting", "EVENTS", 2),  # by the numbers of workers
     "F10": lambda: picked("test_races", "RACES"),
     "F11": lambda: picked("test_clocks", "ROUNDS", 4),  # jumps in each
     "F12": lambda: marked(test_disconnects, "F12"),
@@ -72,3 +81,10 @@ def test_counts_are_those_of_the_tests(fault: str) -> None:
     ci, long, where = rows()[fault]
     assert (int(ci.replace(",", "")), int(long.replace(",", ""))) == COUNTS[fault]()
     assert list(HERE.parent.glob(f"*/{where}.py"))
+
+
+@pytest.mark.parametrize("fault", ALL)
+def test_all_is_all_in_both_tiers(fault: str) -> None:
+    *counts, where = rows()[fault]
+    assert counts == ["all", "all"]
+    assert "tiers" not in _source(where)

@@ -107,14 +107,16 @@ def _session_problems(
 
 
 def is_between(found: Names, before: Names, after: Names) -> bool:
-    """Whether some of the names that have to go are gone, and no other."""
+    """Whether some of the names that have to come or go have done so, and no other."""
     # Whether a manifest has a tag is left out: what belonged to one that went counts as untagged then.
     found, before, after = (
         replace(names, manifests=frozenset(row[:-1] for row in names.manifests))
         for names in (found, before, after)
     )
     return all(
-        getattr(after, kind) <= getattr(found, kind) <= getattr(before, kind)
+        getattr(before, kind) & getattr(after, kind)
+        <= getattr(found, kind)
+        <= getattr(before, kind) | getattr(after, kind)
         for kind in ("links", "manifests", "edges", "tags")
     )
 
