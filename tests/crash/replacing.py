@@ -1,4 +1,4 @@
-"""A damaged index replaced by `registry reindex`, killed or failed at each call: none starts on half of one."""
+"""A damaged index replaced by `registry reindex`, killed or failed at each call: none starts on half."""
 
 import errno
 import json
