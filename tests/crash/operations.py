@@ -1,7 +1,7 @@
 """What a crash test's root holds before, and every operation that is killed or made to fail on it."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from unittest.mock import patch
@@ -13,6 +13,7 @@ from registry.repository import Repository
 from registry.retention import retain
 from registry.retention_rules import Rule
 from registry.uploads import Chunk, Uploads
+from storage import recovery
 from storage.blobs import BlobStore
 from storage.collect import collect
 from storage.database import Connection
@@ -259,8 +260,14 @@ async def _retain(world: World) -> None:
 
 
 async def _recover(world: World) -> None:
-    """What `registry reindex` does to a sound index, beside its server."""
-    await Recovery(world.store, READER, "found", lambda _: None).run()
+    """What `registry reindex` does to a sound index, beside its server; in the same commits each time."""
+    with patch.object(recovery, "_together", _in_turn):
+        await Recovery(world.store, READER, "found", lambda _: None).run()
+
+
+async def _in_turn(calls: Iterable[Awaitable[object]]) -> None:
+    for call in calls:
+        await call
 
 
 async def _mark(world: World) -> None:

@@ -26,7 +26,7 @@ IMAGES = 40
 GRACE = 1  # seconds; what a client is told stays true for so long
 SECONDS = tiers.pick(ci=12, soak=150)
 EVENTS = tiers.pick(ci=300, soak=10_000)  # at least, for each number of workers
-SWEPT = tiers.pick(ci=100, soak=1_000)  # manifests, and blobs, at least
+SWEPT = tiers.pick(ci=20, soak=1_000)  # manifests, and blobs, at least
 _SWEPT = re.compile(r"garbage collection: (\d+) manifests and (\d+) blobs")
 
 
