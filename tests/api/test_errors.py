@@ -449,7 +449,7 @@ def facts(base: type[Exception]) -> set[type[Exception]]:
 
 def test_every_fact_has_a_row() -> None:
     """But those that stop a start or a command, and one that nobody outside can do anything about."""
-    without = {storage.StoreUnusable, storage.StoreBusy, storage.IndexFailed}
+    without = {storage.StoreUnusable, storage.StoreBusy, storage.IndexFailed, storage.DiskUnreadable}
     assert facts(storage.StorageError) | facts(RegistryError) == set(api.TABLE) - {ClientDisconnect} | without
     assert api.look_up(storage.IndexFailed("it is broken")) == (500, "UNKNOWN")
 

@@ -6,11 +6,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from unittest.mock import patch
 
+from registry import retention
 from registry.names import RepositoryName, Tag
 from registry.registry import Registry
 from registry.reindex import READER
 from registry.repository import Repository
-from registry.retention import retain
 from registry.retention_rules import Rule
 from registry.uploads import Chunk, Uploads
 from storage import recovery
@@ -255,8 +255,9 @@ async def _remove(world: World) -> None:
 
 
 async def _retain(world: World) -> None:
-    rules = [Rule(("app",), keep_tags=("one",))]
-    await retain(world.store, rules, [])
+    """In a commit for each tag: how many share one depends on the moment."""
+    with patch.object(retention, "_TOGETHER", 1):
+        await retention.retain(world.store, [Rule(("app",), keep_tags=("one",))], [])
 
 
 async def _recover(world: World) -> None:
