@@ -89,11 +89,11 @@ def jump(folder: Path, seconds: int) -> int:
         untagged = push_untagged(live)
         for turn in range(ROUNDS):
             garbage = Garbage(live, str(root), turn)
+            garbage.await_mark()  # which takes seconds, and an upload may not idle for long here
             push_image(live.host, "clocks", f"t{images}", blob(1_000, images))
             session, idle = begin(live.host, "clocks"), begin(live.host, "clocks")
             assert append(live.host, session, DATA[:HALF], 0).status == 202
             beside = 0 if turn % 2 else seconds
-            garbage.await_mark()
             clock.jump(beside)
             await_jump(live, beside)
             time.sleep(EXPIRY / 3)  # one look at least
