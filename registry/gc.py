@@ -16,7 +16,7 @@ _PASSES = 4  # in one grace: garbage lives a quarter longer than it must
 _LOOKS = 4  # between two passes
 _LOOKS_AFTER_FAILURE = 1
 _SOON = 10.0  # seconds after a start
-_REST = 0.5  # times the work just done: a third of the time all is left to the clients
+_REST = 0.25  # times the work just done: 1,000,000 blobs took 129 s with 0.5, and no request noticed either
 
 
 def rules_of(*, grace: int, untagged: Callable[[str], int | None]) -> Rules:
