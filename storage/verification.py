@@ -64,12 +64,16 @@ async def verify_all(
                 file = await verify(store, name, digest, pace, progress, from_disk=from_disk)
             if not file:
                 continue
-            held.append(file)
             if not file.unreadable:
-                for each in held:
-                    yield each
+                for each in held:  # once more: the disk may have come back in between
+                    again = await verify(store, each.name, each.digest, pace) if each.digest else each
+                    if again:
+                        yield again
                 held.clear()
-            elif len(held) == _AWAY:
+                yield file
+                continue
+            held.append(file)
+            if len(held) == _AWAY:
                 raise DiskUnreadable(_AWAY, held[0].name)
     for each in held:
         yield each
