@@ -14,7 +14,7 @@ from storage.history import note_move
 from storage.liveness import in_order, named_by, referrers
 from storage.manifests import drop_manifest
 from storage.marking import Marked, column
-from storage.rows import MISSING, PRESENT, drop_if_empty
+from storage.rows import HELD, MISSING, PRESENT, drop_if_empty
 
 
 @dataclass(slots=True)
@@ -133,9 +133,7 @@ def _settle(connection: Connection, repository: Marked, gone: Sequence[int], swe
 def unlinked(connection: Connection, after: int, end: int) -> list[int]:
     """Blobs that no repository holds: nobody can have been told of them."""
     sql = (
-        "SELECT id FROM blobs WHERE id > ? AND id <= ?"
-        " AND NOT EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
-        " AND NOT EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)"
+        f"SELECT id FROM blobs WHERE id > ? AND id <= ? AND NOT {HELD}"
         " AND (state = ? OR NOT EXISTS (SELECT 1 FROM edges WHERE child = blobs.id))"
     )
     return column(connection, sql, after, end, PRESENT)
@@ -145,9 +143,7 @@ def release(connection: Connection, blobs: Sequence[int]) -> list[Gone]:
     """Forget blobs that no repository holds; return those that can have files."""
     rows = connection.execute(
         "SELECT id, digest, size, EXISTS (SELECT 1 FROM edges WHERE child = blobs.id) FROM blobs"
-        f" WHERE id IN ({_places(blobs)})"
-        " AND NOT EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
-        " AND NOT EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id)",
+        f" WHERE id IN ({_places(blobs)}) AND NOT {HELD}",
         tuple(blobs),
     ).fetchall()
     # Named by a manifest that may lack it: the row has to stay.
@@ -164,10 +160,7 @@ def _places(values: Sequence[object]) -> str:
 
 
 # A row that says "missing" while a repository lists the blob still speaks for a file: it may have come back.
-_SPEAKS = (
-    "(state = 1 OR EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
-    " OR EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id))"
-)
+_SPEAKS = f"(state = {PRESENT} OR {HELD})"
 
 
 def is_spoken_for(connection: Connection, digest: Digest) -> bool:
