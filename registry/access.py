@@ -1,29 +1,22 @@
 """Who asks, for what, and the seams that decide it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from registry.names import RepositoryName
+from registry.patterns import matches
 
 
 class Action(Enum):
+    """PUSH takes new content and new tags; MOVE gives an existing tag other content."""
+
     PING = "ping"
     LIST = "list"
     PULL = "pull"
     PUSH = "push"
+    MOVE = "move"
     DELETE = "delete"
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who asks; the empty name is anonymous."""
-
-    name: str = ""
-
-
-ANONYMOUS = Actor()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +27,67 @@ class Operation:
     repository: RepositoryName | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Actions on every repository that one of the patterns matches; `*` stands for anything, slashes too."""
+
+    repositories: tuple[str, ...]
+    actions: frozenset[Action]
+
+    def covers(self, operation: Operation) -> bool:
+        if operation.action not in self.actions:
+            return False
+        return operation.repository is None or matches(self.repositories, operation.repository)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks; the empty name is anonymous. A name with a colon is of no user: `token:ci`, `cert:build`.
+
+    `grants` are rights of its own, beside those that rules give to the name and the groups. `limit` is what
+    the token at hand was made for: rights beyond it need another token. `address` is whence it asks.
+    """
+
+    name: str = ""
+    groups: frozenset[str] = frozenset()
+    grants: tuple[Grant, ...] = ()
+    limit: tuple[Grant, ...] | None = None
+    address: str = ""
+
+
+ANONYMOUS = Actor()
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a request shows of who it is from.
+
+    `authorization` is the header as it came, `certificate` the name in a client certificate that the TLS
+    layer has verified, `address` the client's.
+    """
+
+    authorization: bytes = b""
+    certificate: str = ""
+    address: str = ""
+
+
 class Authenticator(Protocol):
-    def identify(self, headers: Mapping[str, str]) -> Actor | None:
-        """The actor these headers prove, None where they say nothing. Raises Unauthenticated."""
+    async def identify(self, shown: Shown) -> Actor | None:
+        """The actor that this proves, None where it is nothing that this one reads.
+
+        Raises Unauthenticated for what is wrong, TooManyRequests after too much of that.
+        """
 
 
 class Policy(Protocol):
+    """Pure: it is asked any number of times in a request, about operations that are not the request's too."""
+
     def allow(self, actor: Actor, operation: Operation) -> None:
         """Return to allow; raise Denied or Unauthenticated. Asked before a byte of the body is read."""
+
+
+class Meter(Protocol):
+    """Asked once for each request, after the policies."""
+
+    def count(self, actor: Actor, operation: Operation) -> None:
+        """Return to let it pass; raise TooManyRequests."""

@@ -28,7 +28,23 @@ class ManifestTooLarge(RegistryError):
 
 
 class Unauthenticated(RegistryError):
-    """Who asks is unknown, and the operation needs to know."""
+    """Who asks is unknown, or showed a token that does not reach so far.
+
+    `scope` is what a token would need, as the distribution token specification writes it. `error` is a code
+    of RFC 6750, section 3.1, where a token was shown.
+    """
+
+    def __init__(self, why: str, *, scope: str = "", error: str = "") -> None:
+        super().__init__(why)
+        self.scope, self.error = scope, error
+
+
+class TooManyRequests(RegistryError):
+    """`retry_after` is in whole seconds."""
+
+    def __init__(self, why: str, *, retry_after: int) -> None:
+        super().__init__(f"{why}: try again in {retry_after} s")
+        self.retry_after = retry_after
 
 
 class Denied(RegistryError):

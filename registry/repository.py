@@ -5,8 +5,10 @@ import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 
+from registry.access import Action
 from registry.changes import BlobAdded, BlobRemoved, ManifestAdded, ManifestRemoved, TagMoved
 from registry.conditions import Condition
+from registry.errors import Denied
 from registry.manifests import Descriptor, Manifest, is_foreign
 from registry.names import Reference, RepositoryName, Tag
 from registry.registry import Registry
@@ -23,9 +25,9 @@ _ALWAYS = Condition()
 
 
 class Repository:
-    """`who` is the actor's name, for the history of the tags.
+    """`who` is the actor's name, for the history of the tags; `allows` says what else the actor may here.
 
-    `may_push`: whether the actor may, and so may leave out a push of what is said to be here.
+    Who may push may also leave out a push of what is said to be here. `allows` is called in any thread.
     """
 
     def __init__(
@@ -34,9 +36,9 @@ class Repository:
         name: RepositoryName,
         who: str = "",
         *,
-        may_push: Callable[[], bool] = lambda: True,
+        allows: Callable[[Action], bool] = lambda _: True,
     ) -> None:
-        self._registry, self.name, self._who, self._may_push = registry, name, who, may_push
+        self._registry, self.name, self._who, self._allows = registry, name, who, allows
         self._names, self._blobs = registry.names, registry.blobs
 
     # -- blobs ---------------------------------------------------------------------------------------
@@ -175,6 +177,10 @@ class Repository:
     def _guarded(self, condition: Condition) -> TagCheck:
         def check(tag: str, old: Digest | None, new: Digest | None) -> None:
             condition.check(f"tag {tag}", old)
+            if old and new and old != new and not self._allows(Action.MOVE):
+                raise Denied(
+                    f"tag {tag} is {old} already, and moving tags of {self.name} is not allowed to you"
+                )
             for guard in self._registry.guards:
                 guard.check(TagMoved(self.name, Tag(tag), old, new))
 
@@ -201,7 +207,7 @@ class Repository:
 
     async def _keep(self, keeping: Coroutine[object, object, None]) -> bool:
         """Whether what is marked as garbage may be called "here": not to who then leaves its push out."""
-        if not self._may_push():
+        if not self._allows(Action.PUSH):
             keeping.close()
             return True
         try:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from registry.changes import Guards, TagMoved
 from registry.errors import RegistryError
 from registry.names import RepositoryName, Tag
-from registry.retention_rules import Rule, find_rule, matches
+from registry.patterns import matches
+from registry.retention_rules import Rule, find_rule
 from storage.digest import Digest
 from storage.errors import ManifestMissing, PreconditionFailed, RepositoryMissing
 from storage.liveness import named_by

@@ -1,7 +1,6 @@
 """What `[[retention]]` entries say: which tags of which repositories stay."""
 
 import difflib
-import fnmatch
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry.kinds import NEVER, SPAN, Kind, Misfit, seconds, whole
+from registry.patterns import matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,6 @@ class Rule:
         """Without a word on what it keeps, an entry keeps everything."""
         keeps = (self.keep_last, self.keep_newer, self.keep_pulled, self.keep_tags)
         return any(each is not None for each in keeps)
-
-
-def matches(patterns: Sequence[str], name: str) -> bool:
-    # fnmatch's expressions do not backtrack from one star into another.
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def find_rule(rules: Sequence[Rule], repository: str) -> Rule | None:

@@ -12,11 +12,12 @@ MODULES = sorted([*ROOT.glob("storage/**/*.py"), *ROOT.glob("registry/**/*.py")]
 # From the inside out: a layer may import itself and those before it.
 LAYERS = (
     ("storage",),
-    ("registry.errors", "registry.strict_json", "registry.kinds", "registry.retention_rules", "registry"),
+    ("registry.errors", "registry.strict_json", "registry.kinds", "registry.patterns", "registry"),
+    ("registry.retention_rules",),
     ("registry.names", "registry.descriptors", "registry.manifests", "registry.conditions"),
     ("registry.changes", "registry.access", "registry.pulls", "registry.recent"),
     (
-        *("registry.registry", "registry.uploads", "registry.repository"),
+        *("registry.registry", "registry.uploads", "registry.repository", "registry.auth"),
         *("registry.scrub", "registry.gc", "registry.retention", "registry.policies", "registry.guards"),
     ),
     ("registry.fsck", "registry.reindex"),

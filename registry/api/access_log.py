@@ -31,6 +31,7 @@ class Entry:
         self._status, self._sent = 0, 0
         self.started = False  # whether the client has been told a status
         self._error: dict[str, str] = {}
+        self.who = ""
 
     def failed(self, error: Exception, status: int, code: str) -> None:
         self._status = status
@@ -55,7 +56,8 @@ class Entry:
         what = describe(scope["method"], target_of(scope), self._status, self._sent)
         seconds = time.monotonic() - self._begun
         agent = agent_of(scope["headers"])
-        self._sink(render(self._id, remote_of(scope.get("client")), what, seconds, agent, self._error))
+        said = {"who": self.who, **self._error} if self.who else self._error
+        self._sink(render(self._id, remote_of(scope.get("client")), what, seconds, agent, said))
 
 
 def describe(method: str, target: bytes, status: int, sent: int) -> str:
@@ -67,10 +69,10 @@ def describe(method: str, target: bytes, status: int, sent: int) -> str:
 
 
 def render(
-    request_id: str, remote: str, what: str, seconds: float, agent: bytes, error: Mapping[str, str]
+    request_id: str, remote: str, what: str, seconds: float, agent: bytes, also: Mapping[str, str]
 ) -> str:
     """The line, put together by hand: json.dumps of as much takes three times as long."""
-    more = "".join([f", {quoted(name)}: {quoted(text)}" for name, text in error.items()]) if error else ""
+    more = "".join([f", {quoted(name)}: {quoted(text)}" for name, text in also.items()]) if also else ""
     return (
         f'{{"time": "{_now()}", "id": "{request_id}", "remote": {quoted(remote)}, {what}, '
         f'"seconds": {seconds:.6f}, "agent": {quoted(agent.decode("latin-1"))}{more}}}'

@@ -20,6 +20,7 @@ from registry.errors import (
     RegistryError,
     TagImmutable,
     TagInvalid,
+    TooManyRequests,
     Unauthenticated,
     Unsupported,
 )
@@ -107,6 +108,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     NameInvalid: (400, "NAME_INVALID"),
     TagImmutable: (403, "DENIED"),
     TagInvalid: (400, "MANIFEST_INVALID"),
+    TooManyRequests: (429, "TOOMANYREQUESTS"),
     Unauthenticated: (401, "UNAUTHORIZED"),
     Unsupported: (405, "UNSUPPORTED"),
     InvalidContentRange: (416, "BLOB_UPLOAD_INVALID"),
@@ -181,6 +183,8 @@ def _headers(error: Exception, status: int) -> dict[str, str]:
     match error:
         case MethodUnknown():
             return {"Allow": error.allowed}
+        case TooManyRequests():
+            return {"Retry-After": str(error.retry_after)}
         case Unsatisfiable():
             return {"Content-Range": f"bytes */{error.size}"}
         case store.WrongOffset():

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -12,13 +12,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from registry.access import ANONYMOUS, Action, Actor, Authenticator, Operation, Policy
+from registry.access import Action, Actor, Authenticator, Meter, Operation, Policy, Shown
 from registry.api import errors, routes
-from registry.api.access_log import AccessLog, Entry
+from registry.api.access_log import AccessLog, Entry, remote_of
 from registry.api.body import Body
+from registry.api.identities import Identities, authorization_of
 from registry.api.prompt import Prompt
 from registry.api.wire import ALWAYS, Call, Held, Lasting
-from registry.errors import NameInvalid, RegistryError, TagInvalid
+from registry.errors import NameInvalid, RegistryError, TagInvalid, Unauthenticated
 from registry.names import RepositoryName, parse_reference
 from registry.registry import Registry
 from storage.digest import Digest
@@ -27,6 +28,15 @@ from storage.errors import ManifestMissing
 _FORBIDDEN = re.compile(rb"%(?:2f|5c|00)", re.IGNORECASE)
 _PLAIN = re.compile(rb"[\x21-\x7e]*")
 _HELD = 64 * 2**20  # bytes of manifests on their way in, in one worker
+
+
+Challenge = Callable[[Request, Unauthenticated], str]
+"""What `WWW-Authenticate` says."""
+
+
+def no_challenge(_: Request, fact: Unauthenticated) -> str:
+    """There is no account to log in to; HTTP wants a word all the same (RFC 9110, section 15.5.2)."""
+    return 'Basic realm="registry"'
 
 
 class Gate:
@@ -38,15 +48,20 @@ class Gate:
         *,
         authenticators: Sequence[Authenticator] = (),
         policies: Sequence[Policy] = (),
+        meters: Sequence[Meter] = (),
+        challenge: Challenge = no_challenge,
         log: AccessLog,
     ) -> None:
         self._registry, self._log = registry, log
-        self._authenticators, self._policies = authenticators, policies
+        self._identities = Identities(authenticators)
+        self._policies, self._meters, self._challenge = policies, meters, challenge
         self._held = Held(_HELD)
         self.prompt = Prompt(
             registry.names.generation,
             registry.blobs.size,
+            identities=self._identities,
             policies=policies,
+            meters=meters,
             sink=log.sink,
             pulls=registry.pulls,
         )
@@ -73,8 +88,9 @@ class Gate:
             entry.end()
 
     async def _respond(self, scope: Scope, body: Body, send: Send, entry: Entry, request_id: str) -> None:
+        request = Request(scope, body.receive)
         try:
-            response = await self._answer(Request(scope, body.receive), body)
+            response = await self._answer(request, body, entry)
         except ClientDisconnect as error:
             entry.failed(error, *errors.look_up(error))
             return
@@ -82,6 +98,8 @@ class Gate:
             fact = errors.fact_of(error)
             entry.failed(fact, *errors.look_up(fact))
             response = errors.render(fact, request_id=request_id)
+            if isinstance(fact, Unauthenticated):
+                response.headers["WWW-Authenticate"] = self._challenge(request, fact)
             if response.status_code == 405:
                 response.headers.setdefault("Allow", others(scope))
         if not await body.spent():
@@ -90,7 +108,7 @@ class Gate:
             response.body = b""
         await _complete(response, request_id)(scope, body.receive, send)
 
-    async def _answer(self, request: Request, body: Body) -> Response:
+    async def _answer(self, request: Request, body: Body, entry: Entry) -> Response:
         path = decode_path(request.scope)
         found = routes.match(path)
         if found is None:
@@ -101,9 +119,12 @@ class Gate:
         action, handler = route.methods[request.method]
         parsed = parse_parameters(parameters, request.method)
         require_same_origin(request)
-        actor = self._identify(request)
         operation = Operation(action, parsed.get("name"))
+        actor = await self._identify(request)
+        entry.who = actor.name
         self._require(actor, operation)
+        for meter in self._meters:
+            meter.count(actor, operation)
         encoding = request.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
             raise errors.EncodingUnsupported(encoding)
@@ -111,15 +132,15 @@ class Gate:
         generation = self.prompt.generation
         response = await handler(call)
         # A listing of repositories hangs on more than the one operation.
-        if isinstance(response, Lasting) and not self._authenticators and action is not Action.LIST:
-            self.prompt.keep(request.scope, operation, response, generation)
+        if isinstance(response, Lasting) and action is not Action.LIST:
+            self.prompt.keep(request.scope, operation, response, generation, actor)
         return response
 
-    def _identify(self, request: Request) -> Actor:
-        for authenticator in self._authenticators:
-            if actor := authenticator.identify(request.headers):
-                return actor
-        return ANONYMOUS
+    async def _identify(self, request: Request) -> Actor:
+        scope = request.scope
+        return await self._identities.identify(
+            Shown(authorization_of(scope["headers"]), certificate_of(scope), remote_of(scope.get("client")))
+        )
 
     def _require(self, actor: Actor, operation: Operation) -> None:
         for policy in self._policies:
@@ -140,6 +161,11 @@ def require_same_origin(request: Request) -> None:
         return
     if origin.partition("://")[2] != request.headers.get("host"):
         raise errors.CrossOrigin(origin)
+
+
+def certificate_of(scope: Scope) -> str:
+    """Of the client, as the ASGI specification's TLS extension has it."""
+    return scope.get("extensions", {}).get("tls", {}).get("client_cert_name") or ""
 
 
 def _complete(response: Response, request_id: str) -> Response:

@@ -1,8 +1,8 @@
 """Answers given before, given again at once: without a task and a route, and with every check.
 
 A request hits if it is a GET or HEAD of the same target that says nothing which could change the answer, and
-if nothing in the index has changed since: then all that the index would say is as it was. The policies and
-the content's file are asked each time.
+if nothing in the index has changed since: then all that the index would say is as it was. Who asks, the
+policies, the meters and the content's file are looked at each time.
 """
 
 import os
@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
-from registry.access import ANONYMOUS, Operation, Policy
+from registry.access import Action, Actor, Meter, Operation, Policy, Shown
 from registry.api import access_log
 from registry.api.access_log import Sink
+from registry.api.identities import Identities, authorization_of
 from registry.api.wire import ALWAYS, Lasting
 from registry.errors import RegistryError
 from registry.pulls import Pull, Pulls
@@ -27,7 +28,9 @@ _ENTRY = 2**9
 LARGEST = 64 * 2**10  # of a body
 _LONGEST = 2**10  # of a target
 # A request with any other field takes the long way.
-_MEANINGLESS = frozenset({b"host", b"user-agent", b"accept", b"accept-encoding", b"connection"})
+_MEANINGLESS = frozenset(
+    {b"host", b"user-agent", b"accept", b"accept-encoding", b"connection", b"authorization"}
+)
 
 Headers = Sequence[tuple[bytes, bytes]]
 FileSize = Callable[[Digest], int | None]
@@ -36,6 +39,7 @@ FileSize = Callable[[Digest], int | None]
 @dataclass(frozen=True, slots=True)
 class _Kept:
     operation: Operation
+    pusher: bool  # it was worked out for one who may push, for whom "here" is a promise (Repository)
     said: str  # of it in the access log, with the target
     head: bytes  # all fields but those that differ each time
     body: bytes
@@ -56,13 +60,16 @@ class Prompt:
         generation: Generation,
         file_size: FileSize,
         *,
+        identities: Identities,
         policies: Sequence[Policy],
+        meters: Sequence[Meter],
         sink: Sink | None,
         pulls: Pulls,
         limit: int = _LIMIT,
     ) -> None:
         self._generation, self._file_size = generation, file_size
-        self._policies, self._sink, self._pulls, self._limit = policies, sink, pulls, limit
+        self._identities, self._policies, self._meters = identities, policies, meters
+        self._sink, self._pulls, self._limit = sink, pulls, limit
         self._number: int | None = None
         self._kept: OrderedDict[tuple[bytes, bytes], _Kept] = OrderedDict()
         self._size = 0
@@ -75,12 +82,24 @@ class Prompt:
         return self._generation.current
 
     def find(
-        self, method: bytes, target: bytes, headers: Headers, client: tuple[str, int] | None
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Headers,
+        client: tuple[str, int] | None,
+        certificate: str = "",
     ) -> bytes | None:
         """A whole answer but for its status line and what the server adds; None: ask the app."""
         begun = time.monotonic()
         kept = self._kept.get((method, target))
         if kept is None or not self._holds(kept) or not is_plain(headers):
+            return None
+        remote = access_log.remote_of(client)
+        try:
+            actor = self._identities.known(Shown(authorization_of(headers), certificate, remote))
+            if actor is None or not self._serves(kept, actor):
+                return None
+        except RegistryError:  # the long way says why
             return None
         self._kept.move_to_end((method, target))
         if kept.pull:
@@ -89,8 +108,8 @@ class Prompt:
         request_id = f"{self._ids}{self._count:016x}"
         if self._sink:
             seconds, agent = time.monotonic() - begun, access_log.agent_of(headers)
-            remote = access_log.remote_of(client)
-            line = access_log.render(request_id, remote, kept.said, seconds, agent, {})
+            who = {"who": actor.name} if actor.name else {}
+            line = access_log.render(request_id, remote, kept.said, seconds, agent, who)
             self._sink(line)
         return b"%b%b\r\n\r\n%b" % (kept.head, request_id.encode(), kept.body)
 
@@ -98,14 +117,33 @@ class Prompt:
         if self._generation.current != self._number:
             self._forget()
             return False
-        try:
-            for policy in self._policies:
-                policy.allow(ANONYMOUS, kept.operation)
-        except RegistryError:
-            return False
         return kept.content is None or self._file_size(kept.content[0]) == kept.content[1]
 
-    def keep(self, scope: Scope, operation: Operation, response: Lasting, generation: int | None) -> None:
+    def _serves(self, kept: _Kept, actor: Actor) -> bool:
+        """Raises what policies and meters raise."""
+        self._require(actor, kept.operation)
+        if kept.pusher is not self._may_push(actor, kept.operation):
+            return False
+        for meter in self._meters:
+            meter.count(actor, kept.operation)
+        return True
+
+    def _require(self, actor: Actor, operation: Operation) -> None:
+        for policy in self._policies:
+            policy.allow(actor, operation)
+
+    def _may_push(self, actor: Actor, operation: Operation) -> bool:
+        if operation.repository is None or not self._policies:
+            return True
+        try:
+            self._require(actor, Operation(Action.PUSH, operation.repository))
+        except RegistryError:
+            return False
+        return True
+
+    def keep(
+        self, scope: Scope, operation: Operation, response: Lasting, generation: int | None, actor: Actor
+    ) -> None:
         """`generation` is that from before the answer was worked out."""
         current = self._generation.current
         if current is None or current != generation or not is_plain(scope["headers"]):
@@ -125,7 +163,13 @@ class Prompt:
         head = b"%bx-request-id: " % b"".join(fields)
         said = access_log.describe(scope["method"], target, 200, len(body))
         kept = self._kept[method, target] = _Kept(
-            operation, said, head, body, response.content, response.pull
+            operation,
+            self._may_push(actor, operation),
+            said,
+            head,
+            body,
+            response.content,
+            response.pull,
         )
         self._size += kept.size
         while self._size > self._limit:

@@ -5,7 +5,6 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
@@ -57,9 +56,10 @@ class Call:
     @property
     def repository(self) -> Repository:
         assert self.name is not None
-        push = Operation(Action.PUSH, self.name)
-        may_push = partial(self.allows, push)
-        return Repository(self.registry, self.name, self.actor.name, may_push=may_push)
+        return Repository(self.registry, self.name, self.actor.name, allows=self._allows_here)
+
+    def _allows_here(self, action: Action) -> bool:
+        return self.allows(Operation(action, self.name))
 
     @property
     def uploads(self) -> Uploads:

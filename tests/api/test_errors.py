@@ -28,6 +28,7 @@ from registry.errors import (
     RegistryError,
     TagImmutable,
     TagInvalid,
+    TooManyRequests,
     Unauthenticated,
     Unsupported,
 )
@@ -364,7 +365,23 @@ async def unauthenticated(folder: Path) -> httpx.Response:
         registry = Registry(store.names, store.blobs, store.uploads)
         refuses = Refuses(Unauthenticated("log in first: this registry knows its users"))
         async with connect_app(Gate(registry, policies=[refuses], log=AccessLog())) as client:
-            return await client.get("/v2/")
+            answer = await client.get("/v2/")
+            assert answer.headers["WWW-Authenticate"] == 'Basic realm="registry"'
+            return answer
+
+
+class Counts:
+    def count(self, actor: Actor, operation: Operation) -> None:
+        raise TooManyRequests("that was the third ping of this second", retry_after=7)
+
+
+async def too_many(folder: Path) -> httpx.Response:
+    with opened(folder) as store:
+        registry = Registry(store.names, store.blobs, store.uploads)
+        async with connect_app(Gate(registry, meters=[Counts()], log=AccessLog())) as client:
+            answer = await client.get("/v2/")
+            assert answer.headers["Retry-After"] == "7"
+            return answer
 
 
 async def unsupported(folder: Path) -> httpx.Response:
@@ -406,6 +423,7 @@ STAGED: dict[type[Exception], tuple[Callable[[Path], Awaitable[httpx.Response]],
     api.Busy: (crowded, ("too many manifests", "try again")),
     TagImmutable: (immutable, (f"{REPOSITORY}:v1 is immutable", "'team/*:v*'", "push another tag")),
     Denied: (denied, ("only pull", "--anonymous pull")),
+    TooManyRequests: (too_many, ("third ping", "in 7 s")),
     Unauthenticated: (unauthenticated, ("log in first",)),
     Unsupported: (unsupported, ("switched off", "delete = false")),
     api.Stopping: (stopping, ("is stopping", "keeps what arrived")),

@@ -12,6 +12,7 @@ import pytest
 from registry.access import Actor, Operation
 from registry.api.access_log import AccessLog
 from registry.api.gate import Gate
+from registry.api.identities import Identities
 from registry.api.prompt import Prompt
 from registry.errors import Denied
 from registry.names import Reference
@@ -116,7 +117,6 @@ async def test_the_log_tells_of_it_as_of_any(place: Place) -> None:
 @pytest.mark.parametrize(
     "field",
     [
-        b"authorization: Basic YTpi",
         b"range: bytes=0-1",
         b'if-none-match: "x"',
         b"if-match: *",
@@ -296,7 +296,16 @@ async def test_memory_is_bounded(place: Place) -> None:
     limit = 40 * 2**10
     names, size = place.store.names, place.store.blobs.size
     pulls = Pulls(names.manifests.note_pulls)
-    small = Prompt(names.generation, size, policies=[], sink=None, pulls=pulls, limit=limit)
+    small = Prompt(
+        names.generation,
+        size,
+        identities=Identities(),
+        policies=[],
+        meters=[],
+        sink=None,
+        pulls=pulls,
+        limit=limit,
+    )
     place.gate.prompt = small
     targets = [f"/v2/?{number:0900}" for number in range(60)]
     for target in targets:

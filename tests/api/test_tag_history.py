@@ -1,11 +1,9 @@
 """Whom the history of a tag names: the actor of the request, whatever it was."""
 
-from collections.abc import Mapping
-
 import httpx
 import pytest
 
-from registry.access import Actor
+from registry.access import Actor, Shown
 from registry.api.access_log import AccessLog
 from registry.api.gate import Gate
 from registry.registry import Registry
@@ -17,8 +15,8 @@ from tests.inprocess import connect_app
 class Believes:
     """Whoever the header says."""
 
-    def identify(self, headers: Mapping[str, str]) -> Actor | None:
-        return Actor(headers["x-actor"]) if "x-actor" in headers else None
+    async def identify(self, shown: Shown) -> Actor | None:
+        return Actor(shown.authorization.decode())
 
 
 @pytest.mark.parametrize("who", ["ann", ""])
@@ -26,7 +24,7 @@ async def test_the_actor_is_noted(store: Store, repository: str, who: str) -> No
     registry = Registry(store.names, store.blobs, store.uploads)
     async with connect_app(Gate(registry, authenticators=[Believes()], log=AccessLog())) as client:
         raw = await push_image(client, repository, "old")  # as nobody known
-        client.headers = httpx.Headers({"x-actor": who} if who else {})
+        client.headers = httpx.Headers({"authorization": who} if who else {})
         await push_manifest(client, repository, raw, "put", "and")
         for target in ("and", digest(raw)):
             assert (await client.delete(f"/v2/{repository}/manifests/{target}")).status_code == 202

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from registry.access import Action
 from registry.changes import BlobAdded, BlobRemoved, ManifestAdded, ManifestRemoved, TagMoved
 from registry.conditions import Condition
 from registry.errors import Denied, ManifestInvalid
@@ -390,7 +391,7 @@ async def test_who_may_only_pull_leaves_it(
     store: Store, ask: Asked, answer: int, fact: type[StorageError]
 ) -> None:
     repository = await mark(store)
-    reading = Repository(repository._registry, NAME, may_push=lambda: False)
+    reading = Repository(repository._registry, NAME, allows=lambda _: False)
     assert await ask(reading) == answer
     assert await marks(store) == [True, True]
 
@@ -401,10 +402,10 @@ async def test_the_right_to_push_is_looked_at_for_marks_alone(store: Store) -> N
     await ask_blob(repository)
     await ask_manifest(repository)
 
-    def may_push() -> bool:
+    def may_push(_: Action) -> bool:
         raise AssertionError("asked without a need")
 
-    other = Repository(repository._registry, NAME, may_push=may_push)
+    other = Repository(repository._registry, NAME, allows=may_push)
     assert (await ask_blob(other), await ask_manifest(other)) == (len(GARBAGE), len(FIRST))
 
 
@@ -414,7 +415,7 @@ async def test_a_mark_that_stays_on_is_an_absence_to_who_may_push(
 ) -> None:
     """Another process keeps the index for itself: "not here" lets the client push, which is always right."""
     repository = await mark(store)
-    reading = Repository(repository._registry, NAME, may_push=lambda: False)
+    reading = Repository(repository._registry, NAME, allows=lambda _: False)
     with held(store.layout.write_lock, "a test"):
         begun = time.monotonic()
         with pytest.raises(fact):

@@ -4,7 +4,8 @@ import tomllib
 
 import pytest
 
-from registry.retention_rules import RETENTION, Rule, find_rule, matches, untagged_of
+from registry.patterns import matches
+from registry.retention_rules import RETENTION, Rule, find_rule, untagged_of
 
 DAY = 86_400
 TOML = """
