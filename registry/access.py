@@ -11,6 +11,7 @@ from registry.patterns import matches
 class Action(Enum):
     """PUSH takes new content and new tags; MOVE gives an existing tag other content."""
 
+    LOGIN = "login"
     PING = "ping"
     LIST = "list"
     PULL = "pull"

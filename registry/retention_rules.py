@@ -1,14 +1,12 @@
 """What `[[retention]]` entries say: which tags of which repositories stay."""
 
-import difflib
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from registry.kinds import NEVER, SPAN, Kind, Misfit, seconds, whole
+from registry.kinds import NEVER, SPAN, Kind, seconds, whole
 from registry.patterns import matches
+from registry.tables import read_tables, read_toml, texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +46,7 @@ def untagged_of(rules: Sequence[Rule], default: int | str) -> Callable[[str], in
 def _patterns(character: str, example: str) -> Kind:
     """A list of patterns; other characters than these stand in no name."""
     valid = re.compile(rf"(?:{character}|\*)+", re.ASCII)
-
-    def check(value: object) -> tuple[str, ...]:
-        if not isinstance(value, list | tuple) or not value:
-            raise ValueError
-        if not all(isinstance(each, str) and valid.fullmatch(each) for each in value):
-            raise ValueError
-        return tuple(value)
-
-    return Kind(f"a list of patterns such as {example}, * for anything", "", check)
+    return texts(valid.fullmatch, f"a list of patterns such as {example}, * for anything")
 
 
 _KEYS: Mapping[str, Kind] = {
@@ -70,37 +60,7 @@ _KEYS: Mapping[str, Kind] = {
 
 
 def _rules(value: object) -> tuple[Rule, ...]:
-    if not isinstance(value, list | tuple):
-        raise ValueError
-    return tuple(_rule(entry, f"entry {number}") for number, entry in enumerate(value, 1))
-
-
-def _rule(entry: object, where: str) -> Rule:
-    if not isinstance(entry, Mapping):
-        raise Misfit(where, entry, f"a table with keys out of {', '.join(_KEYS)}")
-    if "repositories" not in entry:
-        raise Misfit(where, entry, f"repositories among its keys, {_KEYS['repositories'].expected}")
-    values: dict[str, Any] = {}
-    for key, value in entry.items():
-        if key not in _KEYS:
-            close = difflib.get_close_matches(key, _KEYS, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise Misfit(f"{where}: {key}", value, f"only the keys {', '.join(_KEYS)}{hint}")
-        try:
-            values[key] = _KEYS[key].check(value)
-        except ValueError:
-            raise Misfit(f"{where}: {key}", value, _KEYS[key].expected) from None
-    return Rule(**values)
-
-
-def _from_toml(text: str) -> object:
-    try:
-        read = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        raise ValueError from None
-    if set(read) != {"value"}:
-        raise ValueError
-    return read["value"]
+    return tuple(Rule(**entry) for entry in read_tables(value, _KEYS, ["repositories"]))
 
 
 RETENTION = Kind(
@@ -108,5 +68,5 @@ RETENTION = Kind(
     '[{repositories = ["ci/*"], keep_last = 10}]',
     "TOML",
     _rules,
-    _from_toml,
+    read_toml,
 )

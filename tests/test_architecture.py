@@ -13,7 +13,7 @@ MODULES = sorted([*ROOT.glob("storage/**/*.py"), *ROOT.glob("registry/**/*.py")]
 LAYERS = (
     ("storage",),
     ("registry.errors", "registry.strict_json", "registry.kinds", "registry.patterns", "registry"),
-    ("registry.retention_rules",),
+    ("registry.retention_rules", "registry.tables"),
     ("registry.names", "registry.descriptors", "registry.manifests", "registry.conditions"),
     ("registry.changes", "registry.access", "registry.pulls", "registry.recent"),
     (
