@@ -14,7 +14,8 @@ RUN python3 -m venv /opt/registry \
  && /opt/registry/bin/python3 -m pip uninstall --yes --quiet pip setuptools
 # What a configuration file decides must be able to replace this choice, so it is a file and no variable.
 RUN mkdir -p /etc/registry /var/lib/registry \
- && printf '%s\n' '# Anyone who reaches the port may push, as users of a registry image expect.' 'anonymous = "push"' \
+ && printf '%s\n' '# Anyone who reaches the port may push until there is an account, as users of such an image expect.' \
+    'anonymous = "auto"' \
     > /etc/registry/registry.toml
 
 FROM ${BASE}

@@ -47,6 +47,7 @@ class Actor:
 
     `grants` are rights of its own, beside those that rules give to the name and the groups. `limit` is what
     the token at hand was made for: rights beyond it need another token. `address` is whence it asks.
+    `expires` is when that which proves it ends, in seconds since the epoch.
     """
 
     name: str = ""
@@ -54,6 +55,7 @@ class Actor:
     grants: tuple[Grant, ...] = ()
     limit: tuple[Grant, ...] | None = None
     address: str = ""
+    expires: int | None = None
 
 
 ANONYMOUS = Actor()

@@ -14,10 +14,10 @@ from registry.api.access_log import AccessLog, Lines
 from registry.api.gate import Gate
 from registry.api.health import health_routes
 from registry.changes import Guard
-from registry.config import Settings
+from registry.config import Settings, access_rules_of
 from registry.gc import collect_in_turn, rules_of
 from registry.guards.immutable_tags import ImmutableTags
-from registry.policies.anonymous_pull import AnonymousPull
+from registry.policies.access_rules import AccessRules
 from registry.policies.no_delete import NoDelete
 from registry.policies.read_only import ReadOnly
 from registry.pulls import Pulls
@@ -47,11 +47,33 @@ def open_settings(settings: Settings) -> Store:
     )
 
 
-def policies(settings: Settings) -> list[Policy]:
-    pull_only: list[Policy] = [AnonymousPull()] if settings.anonymous == "pull" else []
+def policies(settings: Settings, rules: Rules) -> list[Policy]:
     undeletable: list[Policy] = [] if settings.delete else [NoDelete()]
     unchanging: list[Policy] = [ReadOnly()] if settings.read_only else []
-    return [*unchanging, *pull_only, *undeletable]
+    return [*unchanging, AccessRules(rules), *undeletable]
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """How anyone comes in, and what a token is made for."""
+
+    rules: Rules
+    authenticators: list[Authenticator]
+    endpoint: TokenEndpoint
+
+
+def entrance(store: Store, settings: Settings) -> Entrance:
+    secrets = Secrets(store.files, store.layout)
+    htpasswd = Htpasswd(settings.htpasswd or store.layout.htpasswd)
+    robots = Robots(store.layout.robots)
+    rules = access_rules_of(settings)
+    tokens, owners = Tokens(secrets.key("token"), SERVICE), Owners(Accounts(htpasswd, robots))
+    known: list[Authenticator] = [
+        BearerAuthenticator(tokens, owners),
+        BasicAuthenticator(Passwords(htpasswd), robots),
+    ]
+    authenticators: list[Authenticator] = [OpenDoor(rules, known)]
+    return Entrance(rules, authenticators, TokenEndpoint(tokens, owners, rules, Identities(authenticators)))
 
 
 def guards(settings: Settings) -> list[Guard]:
@@ -77,7 +99,15 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         store.names, store.blobs, store.uploads, guards=guards(settings), sparse=settings.sparse
     )
     log = AccessLog(write=settings.access_log, sink=lines) if lines else AccessLog(write=settings.access_log)
-    gate = Gate(registry, policies=policies(settings), log=log)
+    coming = entrance(store, settings)
+    gate = Gate(
+        registry,
+        authenticators=coming.authenticators,
+        policies=policies(settings, coming.rules),
+        challenge=BearerChallenge(SERVICE, base_url),
+        routes=(*ROUTES, coming.endpoint.route),
+        log=log,
+    )
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[dict[str, object]]:

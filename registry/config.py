@@ -12,11 +12,15 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from registry import dropin
+from registry.auth.access_settings import ACCESS, GROUPS
+from registry.auth.rules import AUTO, Entry, Rules
 from registry.kinds import FILE, HOST, PATH, PATTERNS, SPAN, SWITCH, Kind, Misfit, one_of, seconds, whole
 from registry.retention_rules import RETENTION, Rule
+from storage.layout import Layout
 
 _PREFIX = "REGISTRY_"
 
@@ -57,12 +61,21 @@ class Settings:
         default=1, metadata=_about(whole(1, 128), "The number of server processes that share the root.")
     )
     anonymous: str = field(
-        default="",
+        default=AUTO,
         metadata=_about(
-            one_of("", "pull", "push"),
-            "What anyone may do without a login: pull, or push (pull, push and delete). "
-            "Empty: everything, but on a loopback address only.",
+            one_of(AUTO, "none", "pull", "push"),
+            "What anyone may do without a login: none, pull, or push (pull, push and delete); "
+            "auto: everything until there is an account, then none.",
         ),
+    )
+    access: tuple[Entry, ...] = field(
+        default=(),
+        metadata=_about(
+            ACCESS, "Who may do what: tables as docs/access.md has them; empty: users everything."
+        ),
+    )
+    groups: tuple[tuple[str, tuple[str, ...]], ...] = field(
+        default=(), metadata=_about(GROUPS, "Groups of users, for the tables of access.")
     )
     tls_cert: str = field(
         default="",
@@ -301,12 +314,25 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def has_accounts(settings: Settings) -> bool:
+    """Whether anything says who may come in, as the files are now."""
+    layout = Layout(settings.root)
+    files = (settings.htpasswd or layout.htpasswd, layout.robots)
+    return bool(settings.access) or any(map(os.path.exists, files))
+
+
+def access_rules_of(settings: Settings) -> Rules:
+    """Who may do what by these settings."""
+    return Rules(settings.access, dict(settings.groups), settings.anonymous, partial(has_accounts, settings))
+
+
 def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
-    if not settings.anonymous and not is_loopback(settings.host):
+    said = sources["anonymous"] != "default" or has_accounts(settings)
+    if not said and not is_loopback(settings.host):
         raise ConfigError(
-            f"host = {settings.host} ({sources['host']}) is reachable from other machines without a login; "
-            "give --anonymous pull (anyone may pull) or --anonymous push (anyone may also push and delete), "
-            "or listen on 127.0.0.1"
+            f"host = {settings.host} ({sources['host']}) is reachable from other machines, and there is no "
+            "account to log in to: make one with `registry user add NAME`, or say what anyone may do, "
+            "--anonymous pull, --anonymous push (pull, push and delete) or none, or listen on 127.0.0.1"
         )
     given = {name: getattr(settings, name) for name in ("tls_cert", "tls_key")}
     if any(given.values()) and not all(given.values()):

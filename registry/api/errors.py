@@ -78,6 +78,10 @@ class LengthMismatch(RegistryError):
         super().__init__(f"Content-Range spans {announced} bytes, Content-Length says {length}")
 
 
+class FormInvalid(RegistryError):
+    """What was posted for a token is no form that can be read."""
+
+
 class BodyMalformed(RegistryError):
     def __init__(self, why: str) -> None:
         super().__init__(f"the request's body cannot be read: {why}")
@@ -121,6 +125,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     TooManyTags: (414, "UNSUPPORTED"),
     CrossOrigin: (403, "DENIED"),
     BodyMalformed: (400, "UNSUPPORTED"),
+    FormInvalid: (400, "UNSUPPORTED"),
     Busy: (503, "UNKNOWN"),
     Scarce: (503, "UNKNOWN"),
     Stopping: (503, "UNKNOWN"),

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -13,11 +14,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from registry.access import Action, Actor, Authenticator, Meter, Operation, Policy, Shown
-from registry.api import errors, routes
+from registry.api import errors
 from registry.api.access_log import AccessLog, Entry, remote_of
 from registry.api.body import Body
 from registry.api.identities import Identities, authorization_of
 from registry.api.prompt import Prompt
+from registry.api.routes import ROUTES, Route, match
 from registry.api.wire import ALWAYS, Call, Held, Lasting
 from registry.errors import NameInvalid, RegistryError, TagInvalid, Unauthenticated
 from registry.names import RepositoryName, parse_reference
@@ -50,9 +52,10 @@ class Gate:
         policies: Sequence[Policy] = (),
         meters: Sequence[Meter] = (),
         challenge: Challenge = no_challenge,
+        routes: Sequence[Route] = ROUTES,
         log: AccessLog,
     ) -> None:
-        self._registry, self._log = registry, log
+        self._registry, self._routes, self._log = registry, routes, log
         self._identities = Identities(authenticators)
         self._policies, self._meters, self._challenge = policies, meters, challenge
         self._held = Held(_HELD)
@@ -101,7 +104,7 @@ class Gate:
             if isinstance(fact, Unauthenticated):
                 response.headers["WWW-Authenticate"] = self._challenge(request, fact)
             if response.status_code == 405:
-                response.headers.setdefault("Allow", others(scope))
+                response.headers.setdefault("Allow", self._others(scope))
         if not await body.spent():
             response.headers["Connection"] = "close"
         if scope["method"] == "HEAD":
@@ -110,7 +113,7 @@ class Gate:
 
     async def _answer(self, request: Request, body: Body, entry: Entry) -> Response:
         path = decode_path(request.scope)
-        found = routes.match(path)
+        found = match(path, self._routes)
         if found is None:
             raise errors.RouteMissing(path)
         route, parameters = found
@@ -128,13 +131,20 @@ class Gate:
         encoding = request.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
             raise errors.EncodingUnsupported(encoding)
-        call = Call(request, body, self._registry, actor, partial(self._allows, actor), self._held, **parsed)
+        # A token for the catalog names no repositories: what is listed is what its owner may pull.
+        asker = replace(actor, limit=None) if action is Action.LIST else actor
+        call = Call(request, body, self._registry, actor, partial(self._allows, asker), self._held, **parsed)
         generation = self.prompt.generation
         response = await handler(call)
         # A listing of repositories hangs on more than the one operation.
         if isinstance(response, Lasting) and action is not Action.LIST:
             self.prompt.keep(request.scope, operation, response, generation, actor)
         return response
+
+    def _others(self, scope: Scope) -> str:
+        """The methods of a path beside the one refused: every 405 lists them (RFC 9110, section 15.5.6)."""
+        found = match(decode_path(scope), self._routes)
+        return ", ".join(method for method in found[0].methods if method != scope["method"]) if found else ""
 
     async def _identify(self, request: Request) -> Actor:
         scope = request.scope
@@ -187,12 +197,6 @@ def decode_path(scope: Scope) -> str:
     if not _PLAIN.fullmatch(decoded):
         raise NameInvalid(shown, "only printable ASCII is allowed")
     return decoded.decode("ascii")
-
-
-def others(scope: Scope) -> str:
-    """The methods of a path beside the one refused: every 405 lists them (RFC 9110, section 15.5.6)."""
-    found = routes.match(decode_path(scope))
-    return ", ".join(method for method in found[0].methods if method != scope["method"]) if found else ""
 
 
 def parse_parameters(parameters: dict[str, str], method: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""The whole API in one table: path, method, the action that it takes, and who answers."""
+"""The distribution API in one table: path, method, the action that it takes, and who answers."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -73,9 +73,9 @@ ROUTES = (
 )
 
 
-def match(path: str) -> tuple[Route, dict[str, str]] | None:
+def match(path: str, routes: Sequence[Route] = ROUTES) -> tuple[Route, dict[str, str]] | None:
     """The route of a decoded path and the path's parameters."""
-    for route in ROUTES:
+    for route in routes:
         if found := route.pattern.fullmatch(path):
             return route, found.groupdict()
     return None

@@ -3,6 +3,8 @@
 Entries only allow. What none allows, is not. Users have what anyone has, too.
 """
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +13,8 @@ from registry.access import Action, Actor, Operation
 from registry.patterns import matches
 
 AUTO: Final = "auto"
+
+_LOOK = 1.0  # seconds
 _ANYONE = {"pull": frozenset({Action.PULL}), "push": frozenset(Action)}
 
 
@@ -37,7 +41,10 @@ class Decision:
 
 
 class Rules:
-    """`has_accounts` says whether there is any account: until then `anonymous = auto` allows everything."""
+    """`has_accounts` says whether there is any account: until then `anonymous = auto` allows everything.
+
+    It is asked once a second at most.
+    """
 
     def __init__(
         self,
@@ -45,8 +52,11 @@ class Rules:
         groups: Mapping[str, Sequence[str]],
         anonymous: str,
         has_accounts: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock, self._next_look = clock, -math.inf
         self._entries, self._anonymous, self._has_accounts = entries, anonymous, has_accounts
+        self._closed = anonymous != AUTO or bool(entries)
         self._memberships = {
             member: frozenset(group for group, names in groups.items() if member in names)
             for members in groups.values()
@@ -56,9 +66,11 @@ class Rules:
     @property
     def open(self) -> bool:
         """Whether everyone may do everything, so that nobody needs to log in."""
-        return self._anonymous == "push" or (
-            self._anonymous == AUTO and not self._entries and not self._has_accounts()
-        )
+        if not self._closed and (now := self._clock()) >= self._next_look:
+            self._next_look = now + _LOOK
+            # For good: an editor may let the file of the passwords vanish for a moment.
+            self._closed = self._has_accounts()
+        return self._anonymous == "push" or not self._closed
 
     def decide(self, actor: Actor, operation: Operation) -> Decision:
         """Pure but for `open`; the limit of the actor's token is not looked at."""

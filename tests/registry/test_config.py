@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from registry.config import SCHEMA, ConfigError, Settings, default_root, is_loopback, load, load_from_process
+from registry.access import Action
+from registry.auth.rules import Entry
 from registry.retention_rules import Rule
 
 HOME = {"HOME": "/home/ann"}
@@ -29,7 +31,8 @@ def test_the_defaults_are_safe() -> None:
     settings = load({}, HOME).settings
     assert is_loopback(settings.host)
     assert settings.delete
-    assert not any((settings.anonymous, settings.ephemeral, settings.sparse, settings.allow_network_fs))
+    assert settings.anonymous == "auto"
+    assert not any((settings.ephemeral, settings.sparse, settings.allow_network_fs))
 
 
 @pytest.mark.parametrize(
@@ -89,6 +92,11 @@ TEXTS = {
     "port": ("5001", 5001),
     "workers": ("4", 4),
     "anonymous": ("pull", "pull"),
+    "access": (
+        '[{repositories = ["*"], users = ["a"], actions = ["pull"]}]',
+        (Entry(("*",), frozenset({Action.PULL}), users=("a",)),),
+    ),
+    "groups": ('{dev = ["alice"]}', (("dev", ("alice",)),)),
     "tls_cert": ("/etc/tls/registry.pem", "/etc/tls/registry.pem"),
     "tls_key": ("/etc/tls/registry.key", "/etc/tls/registry.key"),
     "delete": ("false", False),
@@ -369,6 +377,8 @@ def test_a_scrub_that_read_only_keeps_from_its_work_is_warned_about(
         ("10.0.0.1", "", False),
         ("registry.example", "", False),
         ("localhost.example", "", False),
+        ("0.0.0.0", "auto", True),
+        ("0.0.0.0", "none", True),
         ("0.0.0.0", "pull", True),
         ("0.0.0.0", "push", True),
         ("127.0.0.1", "pull", True),
@@ -382,6 +392,22 @@ def test_only_loopback_is_open_without_asking(host: str, anonymous: str, starts:
     with pytest.raises(ConfigError, match="--anonymous pull"):
         load(flags, HOME)
     assert load(flags, HOME, serving=False).settings.host == host
+
+
+@pytest.mark.parametrize("how", ["htpasswd", "secrets/robots.json", "--access"])
+def test_who_has_accounts_may_listen_anywhere(tmp_path: Path, how: str) -> None:
+    """There is no built-in account, and none is needed to see what is missing (T39)."""
+    entry = '[{repositories = ["*"], users = ["a"], actions = ["pull"]}]'
+    flags = {"host": "0.0.0.0", "root": str(tmp_path)}
+    with pytest.raises(ConfigError, match="registry user add NAME"):
+        load(flags, HOME)
+    if how == "--access":
+        load({**flags, "access": entry}, HOME)
+        return
+    file = tmp_path / how
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    load(flags, HOME)
 
 
 def test_a_temporary_root_and_a_named_one_exclude_each_other() -> None:

@@ -1,0 +1,32 @@
+"""What a 401 asks for: a Bearer token from here, so that anonymous clients get one, too.
+
+Of the four ways to let anyone pull and only some push, this is the one that docker, podman, skopeo, crane
+and containerd all understand: `/v2/` always challenges, with Bearer.
+"""
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.types import Scope
+
+from registry.api.token import PATH
+from registry.errors import Unauthenticated
+
+BaseUrl = Callable[[Scope], str]
+"""Scheme and host as the client saw them."""
+
+
+class BearerChallenge:
+    def __init__(self, service: str, base_url: BaseUrl) -> None:
+        self._service, self._base_url = service, base_url
+
+    def __call__(self, request: Request, fact: Unauthenticated) -> str:
+        if request.scope["path"] == PATH:
+            return 'Basic realm="registry"'
+        said = {
+            "realm": self._base_url(request.scope) + PATH,
+            "service": self._service,
+            "scope": fact.scope,
+            "error": fact.error,
+        }
+        return "Bearer " + ",".join(f'{key}="{value}"' for key, value in said.items() if value)
