@@ -13,6 +13,7 @@ import click
 from registry import __version__
 
 COMMANDS = {
+    "access": "registry.cli.commands.access:access",
     "backup": "registry.cli.commands.backup:backup",
     "config": "registry.cli.commands.config:config",
     "du": "registry.cli.commands.du:du",

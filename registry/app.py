@@ -4,15 +4,27 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from registry.access import Policy
+from registry.access import Authenticator, Policy
 from registry.api.access_log import AccessLog, Lines
+from registry.api.challenge import BearerChallenge, base_url
 from registry.api.gate import Gate
 from registry.api.health import health_routes
+from registry.api.identities import Identities
+from registry.api.routes import ROUTES
+from registry.api.token import TokenEndpoint
+from registry.auth.accounts import Accounts
+from registry.auth.bearer import BearerAuthenticator, Owners
+from registry.auth.htpasswd import Htpasswd
+from registry.auth.open_door import OpenDoor
+from registry.auth.robots import Robots
+from registry.auth.rules import Rules
+from registry.auth.tokens import Tokens
 from registry.changes import Guard
 from registry.config import Settings, access_rules_of
 from registry.gc import collect_in_turn, rules_of
@@ -25,12 +37,15 @@ from registry.registry import Registry
 from registry.retention import retain
 from registry.retention_rules import untagged_of
 from registry.scrub import scrub
+from storage.secrets import Secrets
 from storage.store import Store, open_store
 
 logger = logging.getLogger("registry")
 
 # In the lifespan's state, for our server: whom to ask before it makes an ASGI call, and where it may send.
 PROMPT, THREADS = "prompt", "threads"
+
+SERVICE = "oci-registry"  # whom tokens are for
 
 _PULLS = 60.0  # seconds between two notes of what was pulled
 _SWEEPS = 4  # in one expiry: a session lives a quarter longer than it must
@@ -68,10 +83,7 @@ def entrance(store: Store, settings: Settings) -> Entrance:
     robots = Robots(store.layout.robots)
     rules = access_rules_of(settings)
     tokens, owners = Tokens(secrets.key("token"), SERVICE), Owners(Accounts(htpasswd, robots))
-    known: list[Authenticator] = [
-        BearerAuthenticator(tokens, owners),
-        BasicAuthenticator(Passwords(htpasswd), robots),
-    ]
+    known: list[Authenticator] = [BearerAuthenticator(tokens, owners)]
     authenticators: list[Authenticator] = [OpenDoor(rules, known)]
     return Entrance(rules, authenticators, TokenEndpoint(tokens, owners, rules, Identities(authenticators)))
 

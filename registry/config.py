@@ -77,6 +77,12 @@ class Settings:
     groups: tuple[tuple[str, tuple[str, ...]], ...] = field(
         default=(), metadata=_about(GROUPS, "Groups of users, for the tables of access.")
     )
+    htpasswd: str = field(
+        default="",
+        metadata=_about(
+            FILE, "The users' passwords: a bcrypt htpasswd file; empty: the file htpasswd in the root."
+        ),
+    )
     tls_cert: str = field(
         default="",
         metadata=_about(FILE, "Serve HTTPS: a PEM file with the certificate, then those that vouch for it."),

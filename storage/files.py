@@ -192,12 +192,22 @@ class Files:
             self.unlink(source)
             raise
 
-    def write_file(self, temporary: str, final: str, data: bytes) -> None:
+    def write_file(
+        self,
+        temporary: str,
+        final: str,
+        data: bytes,
+        *,
+        mode: int = 0o400,
+        owner: tuple[int, int] | None = None,
+    ) -> None:
         """A small file, complete and durable before its `final` name exists."""
         descriptor = self.create(temporary)
         try:
+            if owner:
+                self.call("chown", str(descriptor), lambda: os.fchown(descriptor, *owner))
             self.append(descriptor, [data])
-            self.chmod(descriptor, 0o400)
+            self.chmod(descriptor, mode)
             self.fsync(descriptor, temporary)
             self.rename(temporary, final)
         except BaseException:

@@ -15,6 +15,10 @@
     ROOT/fsck                    where a check is, or was interrupted; locked by it (plus fsck.new)
     ROOT/scrub                   where the scrub is; locked by the process that does it (plus scrub.new)
     ROOT/origin                  what this root is a copy of; without `format` beside it, an unfinished one
+    ROOT/htpasswd                the users: names and bcrypt hashes; its being there turns access control on
+    ROOT/secrets/                0700; made when it is first needed
+    ROOT/secrets/<name>.key      0400; 32 random bytes, made once, that all processes share
+    ROOT/secrets/robots.json     0600; robot tokens: names, scopes and digests of their secrets
     ROOT/degraded                there after a failed fsync; `registry fsck --repair` removes it
 
 The root itself is 0700. The 256 shards of each algorithm are made once, when the root is.
@@ -32,6 +36,7 @@ SHARDS = tuple(f"{number:02x}" for number in range(256))
 INSTALLING = ".new"
 
 _UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
+_KEY = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,24 @@ class Layout:
     @property
     def scrub(self) -> str:
         return self._at("scrub")
+
+    @property
+    def htpasswd(self) -> str:
+        return self._at("htpasswd")
+
+    @property
+    def secrets(self) -> str:
+        return self._at("secrets")
+
+    @property
+    def robots(self) -> str:
+        return self._at("secrets", "robots.json")
+
+    def key(self, name: str) -> str:
+        """Raises ValueError for a name that none of ours is."""
+        if not _KEY.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a key")
+        return self._at("secrets", f"{name}.key")
 
     def folders(self) -> list[str]:
         """Every folder of the tree, parents first."""

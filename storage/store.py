@@ -36,6 +36,7 @@ _OURS = {
     "ballast",
     "degraded",
     *("fsck", "fsck.new", "scrub", "scrub.new"),
+    *("htpasswd", "htpasswd.new", "secrets"),
     "lost+found",
     *_INDEX,
 }
@@ -154,11 +155,11 @@ def _prepare(layout: Layout, files: Files, *, allow_network: bool) -> str | None
     """Make what is missing; return a warning about the file system."""
     made = absent(layout.root)
     if os.path.isdir(layout.root):
-        _recognise(layout)  # before anything is made in a folder that may be another's
+        recognise(layout)  # before anything is made in a folder that may be another's
     files.mkdir(layout.root)
     warning = check_mount(layout.root, allow_network=allow_network)
     with _locked(layout):
-        if not _recognise(layout):
+        if not recognise(layout):
             make_folders(layout, files)
         elif not os.path.exists(layout.index) or not os.path.getsize(layout.index):
             raise StoreUnusable(
@@ -213,7 +214,7 @@ def origin_of(layout: Layout) -> str:
         return ""
 
 
-def _recognise(layout: Layout) -> bool:
+def recognise(layout: Layout) -> bool:
     """Whether the root is ours already. Raises StoreUnusable for another format or another's folder."""
     found = format_of(layout)
     if found is None:

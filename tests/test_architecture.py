@@ -29,7 +29,20 @@ LAYERS = (
 )
 
 CHANGES_FILES = {
-    *("chmod", "fchmod", "fsync", "ftruncate", "link", "makedirs", "mkdir", "remove", "rename", "replace"),
+    *(
+        "chmod",
+        "chown",
+        "fchmod",
+        "fchown",
+        "fsync",
+        "ftruncate",
+        "link",
+        "makedirs",
+        "mkdir",
+        "remove",
+        "rename",
+        "replace",
+    ),
     *("rmdir", "symlink", "truncate", "unlink", "utime", "write", "writev", "pwrite"),
 }
 

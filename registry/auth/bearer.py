@@ -4,11 +4,10 @@ from dataclasses import replace
 from typing import Protocol
 
 from registry.access import ANONYMOUS, Actor, Grant, Shown
+from registry.auth.robots import ROBOT
 from registry.auth.scopes import Scope
 from registry.auth.tokens import Ticket, Tokens
 from registry.errors import Unauthenticated
-
-ROBOT = "token:"  # begins the names of robots
 
 _BEARER = b"bearer "
 

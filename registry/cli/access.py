@@ -50,7 +50,9 @@ def explain(settings: Settings, user: str, repository: str, word: str, groups: f
     }
     several = len({decision.why for decision in decisions.values()}) > 1
     reasons = [
-        f"{'create tags' if action is Action.PUSH else 'move tags'}: {decision.why}" if several else decision.why
+        f"{'create tags' if action is Action.PUSH else 'move tags'}: {decision.why}"
+        if several
+        else decision.why
         for action, decision in decisions.items()
     ]
     allowed = all(decision.allowed for decision in decisions.values())

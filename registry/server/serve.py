@@ -18,7 +18,8 @@ from uvicorn.config import STARTUP_FAILURE
 from registry import __version__
 from registry.api.access_log import Lines
 from registry.app import build, create_app, open_settings
-from registry.config import ConfigError, Settings
+from registry.auth.rules import AUTO
+from registry.config import ConfigError, Settings, access_rules_of, is_loopback
 from registry.server.protocol import Protocol
 from registry.server.stopping import Server, Supervisor, follow_supervisor
 from registry.server.tls import context
@@ -152,13 +153,23 @@ def _greet(settings: Settings, listener: socket.socket, warnings: tuple[str, ...
     print(f"  try         docker tag alpine {named}:{port}/alpine && docker push {named}:{port}/alpine")
     if settings.read_only:
         print("  read-only   pushes and deletes are refused")
-    if settings.anonymous:
-        allowed = "pull" if settings.anonymous == "pull" else "pull, push and delete"
-        plain = "" if settings.tls_cert else "; clients elsewhere must allow plain HTTP"
-        print(f"  open to     anyone who reaches it may {allowed}{plain}")
+    plain = "" if settings.tls_cert or is_loopback(settings.host) else "; clients must allow plain HTTP"
+    print(f"  open to     {_describe_access(settings)}{plain}")
     sys.stdout.flush()
     for warning in warnings:
         logging.getLogger("registry").warning(warning)
+
+
+def _describe_access(settings: Settings) -> str:
+    open_to_all = access_rules_of(settings).open
+    if settings.anonymous == AUTO and open_to_all:
+        whom = "anyone of this machine" if is_loopback(settings.host) else "anyone who reaches it"
+        return f"{whom}, for everything; `registry user add NAME` makes an account and closes it"
+    if open_to_all:
+        return "anyone who reaches it, for everything"
+    return "whoever has an account; anyone else may " + (
+        "pull" if settings.anonymous == "pull" else "nothing"
+    )
 
 
 def _configure_logging() -> None:

@@ -356,7 +356,9 @@ async def immutable(folder: Path) -> httpx.Response:
 
 async def denied(folder: Path) -> httpx.Response:
     with opened(folder) as store:
-        async with connect(store, anonymous="pull") as client:
+        registry = Registry(store.names, store.blobs, store.uploads)
+        refuses = Refuses(Denied("alice may not push to team/app: nothing allows it"))
+        async with connect_app(Gate(registry, policies=[refuses], log=AccessLog())) as client:
             return await client.post(f"/v2/{REPOSITORY}/blobs/uploads/")
 
 
@@ -422,7 +424,7 @@ STAGED: dict[type[Exception], tuple[Callable[[Path], Awaitable[httpx.Response]],
     api.Scarce: (scarce, ("short of memory or of descriptors", "try again")),
     api.Busy: (crowded, ("too many manifests", "try again")),
     TagImmutable: (immutable, (f"{REPOSITORY}:v1 is immutable", "'team/*:v*'", "push another tag")),
-    Denied: (denied, ("only pull", "--anonymous pull")),
+    Denied: (denied, ("alice may not push", "nothing allows it")),
     TooManyRequests: (too_many, ("third ping", "in 7 s")),
     Unauthenticated: (unauthenticated, ("log in first",)),
     Unsupported: (unsupported, ("switched off", "delete = false")),
@@ -457,7 +459,8 @@ async def test_a_client_that_leaves_gets_no_answer(
 
 
 def test_no_row_is_left_out() -> None:
-    elsewhere = {ClientDisconnect, api.BodyMalformed}  # above; and in tests/server/test_taken.py
+    # Above; in tests/server/test_taken.py; in tests/api/test_token.py.
+    elsewhere = {ClientDisconnect, api.BodyMalformed, api.FormInvalid}
     assert {*PLAIN, *STAGED, *elsewhere} == set(api.TABLE)
 
 

@@ -88,6 +88,8 @@ def answers(url: str) -> bool:
             f"{url}/v2/", timeout=5, context=ssl._create_unverified_context()
         ) as reply:
             return bool(reply.status == 200)
+    except urllib.error.HTTPError as error:
+        return error.code == 401
     except (urllib.error.URLError, ConnectionError):
         return False
 

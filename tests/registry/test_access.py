@@ -4,27 +4,42 @@ import dataclasses
 
 import pytest
 
-from registry.access import Action, Actor, Operation, Policy
-from registry.errors import Denied, RegistryError, Unsupported
+from registry.access import Action, Actor, Grant, Operation, Policy
+from registry.auth.rules import Entry, Rules
+from registry.auth.scopes import parse_scopes
+from registry.errors import Denied, RegistryError, Unauthenticated, Unsupported
 from registry.names import RepositoryName
-from registry.policies.anonymous_pull import AnonymousPull
+from registry.policies.access_rules import AccessRules
 from registry.policies.no_delete import NoDelete
 from registry.policies.read_only import ReadOnly
 
 NAME = RepositoryName("team/app")
 ANYONE, SOMEONE = Actor(), Actor("bob")
+LIMITED = Actor("bob", limit=(Grant(("team/app",), frozenset({Action.PULL})),))
+WRITES = (Action.PUSH, Action.MOVE, Action.DELETE)
 
+
+def rules(anonymous: str, *entries: Entry) -> AccessRules:
+    return AccessRules(Rules(entries, {}, anonymous, lambda: True))
+
+
+READERS = Entry(("*",), frozenset({Action.PULL}), users=("bob",))
 RULES = [
-    (AnonymousPull(), ANYONE, {Action.PUSH: Denied, Action.DELETE: Denied}),
-    (AnonymousPull(), SOMEONE, {}),
     (NoDelete(), ANYONE, {Action.DELETE: Unsupported}),
     (NoDelete(), SOMEONE, {Action.DELETE: Unsupported}),
     (ReadOnly(), ANYONE, {Action.PUSH: Unsupported, Action.DELETE: Unsupported}),
     (ReadOnly(), SOMEONE, {Action.PUSH: Unsupported, Action.DELETE: Unsupported}),
+    (rules("push"), ANYONE, {}),
+    (rules("pull"), ANYONE, dict.fromkeys(WRITES, Unauthenticated)),
+    (rules("pull"), SOMEONE, {}),
+    (rules("none"), ANYONE, dict.fromkeys((*WRITES, Action.PULL), Unauthenticated)),
+    (rules("none", READERS), SOMEONE, dict.fromkeys(WRITES, Denied)),
+    (rules("none"), LIMITED, dict.fromkeys(WRITES, Unauthenticated)),
+    (rules("none", READERS), LIMITED, dict.fromkeys(WRITES, Denied)),
 ]
 
 
-@pytest.mark.parametrize("action", Action)
+@pytest.mark.parametrize("action", [Action.PULL, *WRITES])
 @pytest.mark.parametrize(("policy", "actor", "refused"), RULES)
 def test_rules(
     policy: Policy, actor: Actor, refused: dict[Action, type[RegistryError]], action: Action
@@ -35,7 +50,9 @@ def test_rules(
         return
     with pytest.raises(refused[action]) as raised:
         policy.allow(actor, operation)
-    assert "(" in str(raised.value), "it names the setting that says so"
+    if isinstance(raised.value, Unauthenticated):
+        assert any(scope.grant.covers(operation) for scope in parse_scopes([raised.value.scope]))
+    assert str(NAME) in str(raised.value) or "(" in str(raised.value), "it names the setting that says so"
 
 
 def test_the_empty_name_is_anonymous() -> None:

@@ -12,9 +12,9 @@ import pytest
 from starlette.types import Message
 
 from registry.app import build, create_app, guards, open_settings, policies
-from registry.config import Settings
+from registry.config import Settings, access_rules_of
 from registry.guards.immutable_tags import ImmutableTags
-from registry.policies.anonymous_pull import AnonymousPull
+from registry.policies.access_rules import AccessRules
 from registry.policies.no_delete import NoDelete
 from registry.policies.read_only import ReadOnly
 from storage.digest import Digest
@@ -34,17 +34,15 @@ def settings(store: Store, **changed: object) -> Settings:
 @pytest.mark.parametrize(
     ("changed", "rules"),
     [
-        ({}, []),
-        ({"anonymous": "push"}, []),
-        ({"anonymous": "pull"}, [AnonymousPull]),
-        ({"delete": False}, [NoDelete]),
-        ({"anonymous": "pull", "delete": False}, [AnonymousPull, NoDelete]),
-        ({"read_only": True}, [ReadOnly]),
-        ({"read_only": True, "anonymous": "pull", "delete": False}, [ReadOnly, AnonymousPull, NoDelete]),
+        ({}, [AccessRules]),
+        ({"delete": False}, [AccessRules, NoDelete]),
+        ({"read_only": True}, [ReadOnly, AccessRules]),
+        ({"read_only": True, "delete": False}, [ReadOnly, AccessRules, NoDelete]),
     ],
 )
 def test_policies(changed: dict[str, object], rules: list[type]) -> None:
-    chosen = policies(dataclasses.replace(Settings(root="/"), **changed))  # type: ignore[arg-type]
+    given = dataclasses.replace(Settings(root="/"), **changed)  # type: ignore[arg-type]
+    chosen = policies(given, access_rules_of(given))
     assert [type(policy) for policy in chosen] == rules
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.config import SCHEMA, ConfigError, Settings, default_root, is_loopback, load, load_from_process
 from registry.access import Action
 from registry.auth.rules import Entry
+from registry.config import SCHEMA, ConfigError, Settings, default_root, is_loopback, load, load_from_process
 from registry.retention_rules import Rule
 
 HOME = {"HOME": "/home/ann"}
@@ -97,6 +97,7 @@ TEXTS = {
         (Entry(("*",), frozenset({Action.PULL}), users=("a",)),),
     ),
     "groups": ('{dev = ["alice"]}', (("dev", ("alice",)),)),
+    "htpasswd": ("/etc/htpasswd", "/etc/htpasswd"),
     "tls_cert": ("/etc/tls/registry.pem", "/etc/tls/registry.pem"),
     "tls_key": ("/etc/tls/registry.key", "/etc/tls/registry.key"),
     "delete": ("false", False),

@@ -32,6 +32,10 @@ UPLOAD = "0b4f1d0e-6b0a-4b5c-8d3e-2f1a0b9c8d7e"
         (LAYOUT.degraded, "/srv/r/degraded"),
         (LAYOUT.fsck, "/srv/r/fsck"),
         (LAYOUT.scrub, "/srv/r/scrub"),
+        (LAYOUT.htpasswd, "/srv/r/htpasswd"),
+        (LAYOUT.secrets, "/srv/r/secrets"),
+        (LAYOUT.robots, "/srv/r/secrets/robots.json"),
+        (LAYOUT.key("tokens"), "/srv/r/secrets/tokens.key"),
         (LAYOUT.blob(Digest("sha256", HEX)), f"/srv/r/blobs/sha256/ab/{HEX}"),
         (LAYOUT.blob(Digest("sha512", HEX * 2)), f"/srv/r/blobs/sha512/ab/{HEX * 2}"),
         (LAYOUT.quarantined(Digest("sha256", HEX), "7"), f"/srv/r/quarantine/sha256-{HEX}.7"),
@@ -94,4 +98,5 @@ def test_the_tree_is_the_one_that_is_drawn(store: Store) -> None:
     drawn = set(re.findall(r"^    ROOT/([\w.]+)", layout.__doc__ or "", re.MULTILINE))
     beside = {"index.db-wal", "index.db-shm"}
     sometimes = {"degraded", "gc.lock", "origin", "index.db.new", "index.db.bad", "ballast", "serving.lock"}
-    assert set(os.listdir(store.layout.root)) - beside == drawn - sometimes - {"fsck", "scrub"}
+    sometimes |= {"fsck", "scrub", "htpasswd", "secrets"}
+    assert set(os.listdir(store.layout.root)) - beside == drawn - sometimes

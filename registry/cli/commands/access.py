@@ -34,8 +34,8 @@ def explain(
 ) -> None:
     """Say whether USER may do ACTION in REPO, and what allows it. Exits with 0 if so, with 1 if not.
 
-    USER is a user's name, `anonymous`, or a name with its kind: token:NAME, cert:NAME, ISSUER:NAME. It does not
-    look whether there is such a user.
+    USER is a user's name, `anonymous`, or a name with its kind: token:NAME, cert:NAME, ISSUER:NAME. Whether
+    there is such a user is not looked at.
 
     \b
     Examples:
