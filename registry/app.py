@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +19,11 @@ from registry.api.identities import Identities
 from registry.api.routes import ROUTES
 from registry.api.token import TokenEndpoint
 from registry.auth.accounts import Accounts
+from registry.auth.basic import BasicAuthenticator
 from registry.auth.bearer import BearerAuthenticator, Owners
 from registry.auth.htpasswd import Htpasswd
 from registry.auth.open_door import OpenDoor
+from registry.auth.passwords import Passwords
 from registry.auth.robots import Robots
 from registry.auth.rules import Rules
 from registry.auth.tokens import Tokens
@@ -75,6 +77,7 @@ class Entrance:
     rules: Rules
     authenticators: list[Authenticator]
     endpoint: TokenEndpoint
+    close: Callable[[], None]
 
 
 def entrance(store: Store, settings: Settings) -> Entrance:
@@ -83,9 +86,14 @@ def entrance(store: Store, settings: Settings) -> Entrance:
     robots = Robots(store.layout.robots)
     rules = access_rules_of(settings)
     tokens, owners = Tokens(secrets.key("token"), SERVICE), Owners(Accounts(htpasswd, robots))
-    known: list[Authenticator] = [BearerAuthenticator(tokens, owners)]
+    passwords = Passwords(htpasswd, secrets.key("password"))
+    known: list[Authenticator] = [
+        BearerAuthenticator(tokens, owners),
+        BasicAuthenticator(passwords, robots),
+    ]
     authenticators: list[Authenticator] = [OpenDoor(rules, known)]
-    return Entrance(rules, authenticators, TokenEndpoint(tokens, owners, rules, Identities(authenticators)))
+    endpoint = TokenEndpoint(tokens, owners, rules, Identities(authenticators))
+    return Entrance(rules, authenticators, endpoint, close=passwords.close)
 
 
 def guards(settings: Settings) -> list[Guard]:
@@ -130,6 +138,7 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+            coming.close()
             if lines:
                 lines.write()
 
