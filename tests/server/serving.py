@@ -7,12 +7,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
+import pytest
 import uvicorn
 import uvloop
 
 from registry.app import PROMPT, THREADS
+from registry.server.limits import Limits
 from registry.server.protocol import Protocol
 from storage.threads import Threads
 
@@ -66,6 +69,11 @@ def serving(
         thread.join(SECONDS)
         assert not thread.is_alive()
         threads.close()
+
+
+def limit(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:
+    """Other limits than the usual ones."""
+    monkeypatch.setattr(Protocol, "limits", replace(Limits(), **limits))
 
 
 def get(method: str = "GET", path: str = "/", *headers: str) -> bytes:

@@ -11,7 +11,8 @@ import pytest
 
 from registry.api.body import Body
 from registry.api.sending import ZERO_COPY
-from registry.server.protocol import PIPELINED, Protocol
+from registry.server.limits import Limits
+from registry.server.protocol import Protocol
 from tests.server.serving import SECONDS, App, connected, get, read_answer, serving
 
 pytestmark = pytest.mark.usefixtures("each_loop")
@@ -238,14 +239,14 @@ class Reading(World):
 
 
 def test_requests_behind_a_body_are_all_answered(world: World) -> None:
-    _, answers = waiting(Reading(world.file), BODY, PIPELINED)
-    assert answers == answers_of(PIPELINED)
+    _, answers = waiting(Reading(world.file), BODY, Limits().pipelined)
+    assert answers == answers_of(Limits().pipelined)
 
 
 def test_requests_behind_a_body_are_bounded(world: World) -> None:
     """The request that has the body is answered; a client has to send again what was not."""
     found, answers = waiting(Reading(world.file), BODY, 5_000)
-    assert found <= PIPELINED
+    assert found <= Limits().pipelined
     assert answers == [b"app /wait"]
 
 

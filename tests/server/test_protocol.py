@@ -16,13 +16,16 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from registry.api.sending import ZERO_COPY
-from registry.server import protocol, zero_copy
+from registry.server import zero_copy
+from registry.server.limits import Limits
+from registry.server.protocol import Protocol
 from registry.server.zero_copy import is_cached
 from tests.server.serving import (
     App,
     await_descriptors,
     connected,
     get,
+    limit,
     open_descriptors,
     read_answer,
     serving,
@@ -30,6 +33,7 @@ from tests.server.serving import (
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
+LIMITS = Limits()
 CONTENT = os.urandom(3 * 2**20 + 17)
 
 
@@ -298,15 +302,15 @@ def test_a_body_may_run_ahead_of_its_reader() -> None:
     with serving(app) as address, connected(address) as client, client.makefile("rb") as stream:
         client.sendall(get("PUT", "/", "Content-Length: 400000") + bytes(400_000))
         assert b"204" in stream.readline()
-    assert protocol.READ_AHEAD < taken[0] < 400_000
+    assert LIMITS.read_ahead < taken[0] < 400_000
 
 
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
-        pytest.param(get("GET", "/", "X: " + "a" * protocol.HEAD_BYTES), b"431", id="one long field"),
-        pytest.param(get("GET", "/", *["X: 1"] * protocol.HEAD_FIELDS), b"431", id="many fields"),
-        pytest.param(get("GET", "/" + "a" * protocol.HEAD_BYTES), b"431", id="long target"),
+        pytest.param(get("GET", "/", "X: " + "a" * LIMITS.head_bytes), b"431", id="one long field"),
+        pytest.param(get("GET", "/", *["X: 1"] * LIMITS.head_fields), b"431", id="many fields"),
+        pytest.param(get("GET", "/" + "a" * LIMITS.head_bytes), b"431", id="long target"),
         pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 400_000, b"431", id="a field without end"),
         pytest.param(get("GET", "/", "X: " + "a" * 30_000), b"200", id="as long as podman's ranges"),
     ],
@@ -326,7 +330,7 @@ def test_heads_are_bounded(file: Path, request_bytes: bytes, status: bytes) -> N
     ],
 )
 def test_heads_have_a_time(file: Path, begun: bytes, answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
+    limit(monkeypatch, head_seconds=0.3)
     with serving(sender(file, (0, 10))) as address, connected(address) as client:
         client.sendall(begun)
         with client.makefile("rb") as stream:
@@ -335,7 +339,7 @@ def test_heads_have_a_time(file: Path, begun: bytes, answer: bytes, monkeypatch:
 
 
 def test_a_head_in_time_is_no_limit_to_the_answer(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
+    limit(monkeypatch, head_seconds=0.3)
     app = sender(file, (0, len(CONTENT)))
     with serving(app) as address, connected(address, receive_buffer=4096) as client:
         client.sendall(get())
@@ -413,7 +417,7 @@ def test_a_fault_behind_a_request_does_not_answer_it(behind: bytes) -> None:
         assert stream.read() == b""
 
 
-class Poor(protocol.Protocol):
+class Poor(Protocol):
     """Has no memory for any head."""
 
     def on_headers_complete(self) -> None:
@@ -434,7 +438,7 @@ def test_a_lack_of_memory_is_no_fault_of_the_request() -> None:
 
 
 def test_a_body_that_stalls_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "STALL_SECONDS", 0.3)
+    limit(monkeypatch, stall_seconds=0.3)
     with serving(reading()) as address, connected(address) as client, client.makefile("rb") as stream:
         client.sendall(get("PUT", "/", "Content-Length: 1000") + b"x")
         begun = time.monotonic()
@@ -444,7 +448,7 @@ def test_a_body_that_stalls_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_body_that_drips_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "STALL_SECONDS", 0.5)
+    limit(monkeypatch, stall_seconds=0.5)
     with serving(reading()) as address, connected(address) as client, client.makefile("rb") as stream:
         client.sendall(get("PUT", "/", "Content-Length: 8"))
         for _ in range(8):
@@ -454,7 +458,7 @@ def test_a_body_that_drips_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_client_that_takes_nothing_of_a_body_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "STALL_SECONDS", 0.3)
+    limit(monkeypatch, stall_seconds=0.3)
     app = reading(bytes(64 * 2**20))
     with serving(app) as address, connected(address, receive_buffer=4096) as client:
         client.sendall(get())

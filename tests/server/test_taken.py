@@ -29,6 +29,7 @@ from tests.server.serving import (
     await_descriptors,
     connected,
     get,
+    limit,
     open_descriptors,
     read_answer,
     serving,
@@ -420,7 +421,7 @@ def test_what_came_is_handed_on_before_the_end(
     world: World, path: str, size: int, framing: str, end: Break, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if end is ENDINGS["stall"]:
-        monkeypatch.setattr(protocol, "STALL_SECONDS", 0.3)
+        limit(monkeypatch, stall_seconds=0.3)
     data = CONTENT[:size]
     with connected(world.address) as client:
         client.sendall(head(framing, LARGE, path=path))
@@ -452,7 +453,7 @@ def test_what_came_waits_for_a_late_reader(world: World, before: bytes, path: st
 
 
 def test_a_body_that_drips_is_taken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "STALL_SECONDS", 0.6)
+    limit(monkeypatch, stall_seconds=0.6)
     with connected(world.address) as client, client.makefile("rb") as stream:
         client.sendall(head(LENGTH, 6))
         for _ in range(6):
@@ -465,7 +466,7 @@ def test_a_body_that_drips_is_taken(world: World, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("path", ["/late", "/parsed-late"])
 def test_only_the_client_can_stall_a_body(world: World, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time begins once someone waits for the body, however late that is."""
-    monkeypatch.setattr(protocol, "STALL_SECONDS", 1.0)
+    limit(monkeypatch, stall_seconds=1.0)
     with connected(world.address) as client, client.makefile("rb") as stream:
         client.sendall(head(LENGTH, 5, path=path))
         time.sleep(1.6)
@@ -536,7 +537,7 @@ def test_what_is_left_of_a_body_is_no_request(world: World, framing: str) -> Non
 
 
 def test_bodies_leave_no_descriptors(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "STALL_SECONDS", 0.2)
+    limit(monkeypatch, stall_seconds=0.2)
 
     def all_ways(path: str, sent: bytes) -> None:
         for end in ENDINGS.values():
