@@ -51,7 +51,7 @@ class Found:
 
 def ours(*flags: str) -> Command:
     def command(program: str, folder: Path, port: int, tls: Certificate | None) -> list[str]:
-        root = () if "--ephemeral" in flags else ("--root", str(folder / "root"))
+        root = () if {"--ephemeral", "--root"} & set(flags) else ("--root", str(folder / "root"))
         return [program, "-P", "-m", "registry", "serve", *root, "--port", str(port), *flags, *_flags(tls)]
 
     return command

@@ -25,7 +25,7 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that answers. `start` is the seconds from its process's start to its first 200."""
+    """A server that answers. `start` is the seconds from its process's start to its first answer."""
 
     found: Found
     pid: int
@@ -109,7 +109,7 @@ def _answers(port: int, tls: Certificate | None) -> bool:
 
 def _is_ready(connection: socket.socket) -> bool:
     connection.sendall(b"GET /v2/ HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-    return connection.recv(12).endswith(b" 200")
+    return connection.recv(12).endswith((b" 200", b" 401"))
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

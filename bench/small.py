@@ -58,9 +58,9 @@ def load_get(server: Running, target: str, seconds: int, *fields: str) -> dict[s
     return {"rate": float(rate[1]), "p99": float(tail[1]) * _UNITS[tail[2]]}
 
 
-def load_get_anew(server: Running, target: str, seconds: int) -> dict[str, float]:
+def load_get_anew(server: Running, target: str, seconds: int, *fields: str) -> dict[str, float]:
     """The long way."""
-    return load_get(server, target, seconds, ANEW)
+    return load_get(server, target, seconds, ANEW, *fields)
 
 
 def load_head(server: Running, target: str, seconds: int) -> dict[str, float]:

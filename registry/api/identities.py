@@ -3,52 +3,68 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from registry.access import ANONYMOUS, Actor, Authenticator, Shown
 from registry.errors import Unauthenticated
 
-_LASTING = 1.0  # seconds: so long may a credential that was taken back still be good for
+_LASTING = 0.5  # seconds: so long may a credential that was taken back still be good for
 _MOST = 4096  # credentials remembered
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Standing:
+    """Who somebody is for a moment. `serves` is for whoever asks the policies: what they said meanwhile."""
+
+    actor: Actor
+    until: float
+    serves: dict[object, bool] = field(default_factory=dict)
+
+
 class Identities:
     """Without authenticators everyone is anonymous, whatever is shown."""
 
-    def __init__(self, authenticators: Sequence[Authenticator] = ()) -> None:
-        self._authenticators = authenticators
+    def __init__(
+        self, authenticators: Sequence[Authenticator] = (), *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._authenticators, self._clock = authenticators, clock
         self._key = os.urandom(32)
-        self._known: dict[bytes, tuple[float, Actor]] = {}
+        self._known: dict[tuple[bytes, str], Standing] = {}
 
-    def known(self, shown: Shown) -> Actor | None:
-        """The actor, if no authenticator has to be asked."""
-        if not self._authenticators or not (shown.authorization or shown.certificate):
-            return replace(ANONYMOUS, address=shown.address)
-        until, actor = self._known.get(self._digest(shown), (0.0, ANONYMOUS))
-        return replace(actor, address=shown.address) if time.monotonic() < until else None
+    def known(self, shown: Shown) -> Standing | None:
+        """Who it is, if no authenticator has to be asked."""
+        found = self._known.get(self._key_of(shown))
+        if found is not None and self._clock() < found.until:
+            return found
+        if self._authenticators and (shown.authorization or shown.certificate):
+            return None
+        return self._remember(shown, ANONYMOUS)
 
     async def identify(self, shown: Shown) -> Actor:
         """Raises Unauthenticated, TooManyRequests."""
-        if (actor := self.known(shown)) is not None:
-            return actor
+        if (standing := self.known(shown)) is not None:
+            return standing.actor
         for authenticator in self._authenticators:
             if (actor := await authenticator.identify(shown)) is not None:
-                self._remember(shown, actor)
-                return replace(actor, address=shown.address)
+                return self._remember(shown, actor).actor
         raise Unauthenticated("these credentials are of no kind that this registry reads")
 
-    def _remember(self, shown: Shown, actor: Actor) -> None:
+    def _remember(self, shown: Shown, actor: Actor) -> Standing:
         if len(self._known) >= _MOST:
             self._known.clear()
-        self._known[self._digest(shown)] = time.monotonic() + _LASTING, actor
+        standing = Standing(replace(actor, address=shown.address), self._clock() + _LASTING)
+        self._known[self._key_of(shown)] = standing
+        return standing
 
-    def _digest(self, shown: Shown) -> bytes:
+    def _key_of(self, shown: Shown) -> tuple[bytes, str]:
         """Under a key of this process, so that no memory of it holds a password."""
+        if not (shown.authorization or shown.certificate):
+            return b"", shown.address
         text = b"%b\0%b" % (shown.authorization, shown.certificate.encode())
-        return hashlib.blake2b(text, digest_size=32, key=self._key).digest()
+        return hashlib.blake2b(text, digest_size=16, key=self._key).digest(), shown.address
 
 
 def authorization_of(headers: Headers) -> bytes:

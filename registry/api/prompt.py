@@ -2,7 +2,7 @@
 
 A request hits if it is a GET or HEAD of the same target that says nothing which could change the answer, and
 if nothing in the index has changed since: then all that the index would say is as it was. Who asks, the
-policies, the meters and the content's file are looked at each time.
+meters and the content's file are looked at each time; the policies once in half a second for each who asks.
 """
 
 import os
@@ -16,7 +16,7 @@ from starlette.types import Scope
 from registry.access import Action, Actor, Meter, Operation, Policy, Shown
 from registry.api import access_log
 from registry.api.access_log import Sink
-from registry.api.identities import Identities, authorization_of
+from registry.api.identities import Identities, Standing, authorization_of
 from registry.api.wire import ALWAYS, Lasting
 from registry.errors import RegistryError
 from registry.pulls import Pull, Pulls
@@ -36,7 +36,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 FileSize = Callable[[Digest], int | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Kept:
     operation: Operation
     pusher: bool  # it was worked out for one who may push, for whom "here" is a promise (Repository)
@@ -96,9 +96,11 @@ class Prompt:
             return None
         remote = access_log.remote_of(client)
         try:
-            actor = self._identities.known(Shown(authorization_of(headers), certificate, remote))
-            if actor is None or not self._serves(kept, actor):
+            standing = self._identities.known(Shown(authorization_of(headers), certificate, remote))
+            if standing is None or not self._serves(kept, standing):
                 return None
+            for meter in self._meters:
+                meter.count(standing.actor, kept.operation)
         except RegistryError:  # the long way says why
             return None
         self._kept.move_to_end((method, target))
@@ -108,7 +110,7 @@ class Prompt:
         request_id = f"{self._ids}{self._count:016x}"
         if self._sink:
             seconds, agent = time.monotonic() - begun, access_log.agent_of(headers)
-            who = {"who": actor.name} if actor.name else {}
+            who = {"who": standing.actor.name} if standing.actor.name else {}
             line = access_log.render(request_id, remote, kept.said, seconds, agent, who)
             self._sink(line)
         return b"%b%b\r\n\r\n%b" % (kept.head, request_id.encode(), kept.body)
@@ -119,14 +121,14 @@ class Prompt:
             return False
         return kept.content is None or self._file_size(kept.content[0]) == kept.content[1]
 
-    def _serves(self, kept: _Kept, actor: Actor) -> bool:
-        """Raises what policies and meters raise."""
-        self._require(actor, kept.operation)
-        if kept.pusher is not self._may_push(actor, kept.operation):
-            return False
-        for meter in self._meters:
-            meter.count(actor, kept.operation)
-        return True
+    def _serves(self, kept: _Kept, standing: Standing) -> bool:
+        """Raises what the policies raise."""
+        served = standing.serves.get(kept)
+        if served is None:
+            self._require(standing.actor, kept.operation)
+            served = kept.pusher is self._may_push(standing.actor, kept.operation)
+            standing.serves[kept] = served
+        return served
 
     def _require(self, actor: Actor, operation: Operation) -> None:
         for policy in self._policies:

@@ -14,7 +14,7 @@ from registry.patterns import matches
 
 AUTO: Final = "auto"
 
-_LOOK = 1.0  # seconds
+_LOOK = 0.5  # seconds
 _ANYONE = {"pull": frozenset({Action.PULL}), "push": frozenset(Action)}
 
 
@@ -43,7 +43,7 @@ class Decision:
 class Rules:
     """`has_accounts` says whether there is any account: until then `anonymous = auto` allows everything.
 
-    It is asked once a second at most.
+    It is asked twice a second at most.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 """Answers given again at once: only while they are right, and then the same as by the long way."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from registry.access import Actor, Operation
+from registry.api import identities
 from registry.api.access_log import AccessLog
 from registry.api.gate import Gate
 from registry.api.identities import Identities
@@ -187,6 +189,7 @@ async def shortens_the_file(place: Place) -> None:
 
 async def is_refused(place: Place) -> None:
     place.policy.refuses = True
+    await asyncio.sleep(identities._LASTING)  # so long are the policies not asked again
 
 
 @pytest.mark.parametrize(

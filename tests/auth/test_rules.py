@@ -97,7 +97,7 @@ def test_which_repositories_an_entry_covers(patterns: list[str], covered: set[st
 
 def test_a_registry_that_was_closed_does_not_open_again() -> None:
     there = [False, True, False]
-    now = iter([0.0, 0.9, 1.0])
+    now = iter([0.0, 0.4, 0.5])
     some = Rules((), {}, "auto", lambda: there.pop(0), lambda: next(now))
     assert [some.open for _ in range(5)] == [True, True, False, False, False]
 
