@@ -21,6 +21,7 @@ from registry.api.token import TokenEndpoint
 from registry.auth.accounts import Accounts
 from registry.auth.basic import BasicAuthenticator
 from registry.auth.bearer import BearerAuthenticator, Owners
+from registry.auth.foreign import Foreign
 from registry.auth.htpasswd import Htpasswd
 from registry.auth.open_door import OpenDoor
 from registry.auth.passwords import Passwords
@@ -87,8 +88,10 @@ def entrance(store: Store, settings: Settings) -> Entrance:
     rules = access_rules_of(settings)
     tokens, owners = Tokens(secrets.key("token"), SERVICE), Owners(Accounts(htpasswd, robots))
     passwords = Passwords(htpasswd, secrets.key("password"))
+    foreign = [Foreign(settings.issuers)] if settings.issuers else []
     known: list[Authenticator] = [
         BearerAuthenticator(tokens, owners),
+        *foreign,
         BasicAuthenticator(passwords, robots),
     ]
     authenticators: list[Authenticator] = [OpenDoor(rules, known)]

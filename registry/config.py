@@ -17,6 +17,8 @@ from typing import Any
 
 from registry import dropin
 from registry.auth.access_settings import ACCESS, GROUPS
+from registry.auth.issuer_settings import ISSUERS, Issuer
+from registry.auth.public_keys import is_installed
 from registry.auth.rules import AUTO, Entry, Rules
 from registry.kinds import FILE, HOST, PATH, PATTERNS, SPAN, SWITCH, Kind, Misfit, one_of, seconds, whole
 from registry.retention_rules import RETENTION, Rule
@@ -155,6 +157,12 @@ class Settings:
     retention: tuple[Rule, ...] = field(
         default=(),
         metadata=_about(RETENTION, "Which tags stay, by repository: tables as docs/retention.md has them."),
+    )
+    issuers: tuple[Issuer, ...] = field(
+        default=(),
+        metadata=_about(
+            ISSUERS, "Whose tokens are believed beside our own: tables as docs/access.md has them."
+        ),
     )
 
 
@@ -324,7 +332,7 @@ def has_accounts(settings: Settings) -> bool:
     """Whether anything says who may come in, as the files are now."""
     layout = Layout(settings.root)
     files = (settings.htpasswd or layout.htpasswd, layout.robots)
-    return bool(settings.access) or any(map(os.path.exists, files))
+    return bool(settings.access or settings.issuers) or any(map(os.path.exists, files))
 
 
 def access_rules_of(settings: Settings) -> Rules:
@@ -346,6 +354,11 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
         raise ConfigError(
             f"{have} = {given[have]} ({sources[have]}) serves HTTPS only together with {lacking}: "
             f"give {SCHEMA[lacking].flag} FILE too, or neither for plain HTTP"
+        )
+    if settings.issuers and not is_installed():
+        raise ConfigError(
+            f"issuers ({sources['issuers']}) needs a library that verifies their tokens: "
+            "run pip install 'oci-registry[oidc]'"
         )
     if settings.ephemeral and sources["root"].startswith("flag") and sources["ephemeral"].startswith("flag"):
         raise ConfigError("--ephemeral makes its own temporary root: give it or --root, not both")

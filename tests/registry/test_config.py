@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from registry.access import Action
+from registry.auth.issuer_settings import Issuer
 from registry.auth.rules import Entry
 from registry.config import SCHEMA, ConfigError, Settings, default_root, is_loopback, load, load_from_process
 from registry.retention_rules import Rule
@@ -114,6 +115,10 @@ TEXTS = {
     "allow_network_fs": ("yes", True),
     "untagged": ("2w1d", 15 * 86_400),
     "retention": ('[{repositories = ["ci/*"], keep_last = 3}]', (Rule(("ci/*",), keep_last=3),)),
+    "issuers": (
+        '[{name = "ci", issuer = "https://ci.example", audience = "here"}]',
+        (Issuer("ci", "https://ci.example", "here"),),
+    ),
 }
 
 
@@ -395,15 +400,16 @@ def test_only_loopback_is_open_without_asking(host: str, anonymous: str, starts:
     assert load(flags, HOME, serving=False).settings.host == host
 
 
-@pytest.mark.parametrize("how", ["htpasswd", "secrets/robots.json", "--access"])
+@pytest.mark.parametrize("how", ["htpasswd", "secrets/robots.json", "--access", "--issuers"])
 def test_who_has_accounts_may_listen_anywhere(tmp_path: Path, how: str) -> None:
     """There is no built-in account, and none is needed to see what is missing (T39)."""
     entry = '[{repositories = ["*"], users = ["a"], actions = ["pull"]}]'
     flags = {"host": "0.0.0.0", "root": str(tmp_path)}
     with pytest.raises(ConfigError, match="registry user add NAME"):
         load(flags, HOME)
-    if how == "--access":
-        load({**flags, "access": entry}, HOME)
+    issuer = '[{name = "ci", issuer = "https://ci.example", audience = "here"}]'
+    if how.startswith("--"):
+        load({**flags, how[2:]: {"access": entry, "issuers": issuer}[how[2:]]}, HOME)
         return
     file = tmp_path / how
     file.parent.mkdir(exist_ok=True)
