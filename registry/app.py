@@ -23,6 +23,7 @@ from registry.auth.basic import BasicAuthenticator
 from registry.auth.bearer import BearerAuthenticator, Owners
 from registry.auth.foreign import Foreign
 from registry.auth.htpasswd import Htpasswd
+from registry.auth.issuer_settings import find_token_server
 from registry.auth.open_door import OpenDoor
 from registry.auth.passwords import Passwords
 from registry.auth.robots import Robots
@@ -99,6 +100,14 @@ def entrance(store: Store, settings: Settings) -> Entrance:
     return Entrance(rules, authenticators, endpoint, close=passwords.close)
 
 
+def challenge(settings: Settings) -> BearerChallenge:
+    """Where clients are sent for a token: to the token server, if there is one."""
+    elsewhere = find_token_server(settings.issuers)
+    if elsewhere is None:
+        return BearerChallenge(SERVICE, base_url)
+    return BearerChallenge(elsewhere.service, base_url, elsewhere.realm)
+
+
 def guards(settings: Settings) -> list[Guard]:
     return [ImmutableTags(settings.immutable_tags)] if settings.immutable_tags else []
 
@@ -127,7 +136,7 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         registry,
         authenticators=coming.authenticators,
         policies=policies(settings, coming.rules),
-        challenge=BearerChallenge(SERVICE, base_url),
+        challenge=challenge(settings),
         routes=(*ROUTES, coming.endpoint.route),
         log=log,
     )

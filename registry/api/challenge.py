@@ -23,14 +23,16 @@ def base_url(scope: Scope) -> str:
 
 
 class BearerChallenge:
-    def __init__(self, service: str, base_url: BaseUrl) -> None:
-        self._service, self._base_url = service, base_url
+    """`realm` is where another server gives tokens; empty: here."""
+
+    def __init__(self, service: str, base_url: BaseUrl, realm: str = "") -> None:
+        self._service, self._base_url, self._realm = service, base_url, realm
 
     def __call__(self, request: Request, fact: Unauthenticated) -> str:
         if request.scope["path"] == PATH:
             return 'Basic realm="registry"'
         said = {
-            "realm": self._base_url(request.scope) + PATH,
+            "realm": self._realm or self._base_url(request.scope) + PATH,
             "service": self._service,
             "scope": fact.scope,
             "error": fact.error,

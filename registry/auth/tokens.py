@@ -88,7 +88,7 @@ class Tokens:
         claims = json.loads(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
         if claims["aud"] != self._service or claims["iss"] != _ISSUER:
             raise Unauthenticated("the token is for another service", error="invalid_token")
-        if not claims["nbf"] - _LEEWAY <= self._clock() < claims["exp"] + _LEEWAY:
+        if not claims["nbf"] - _LEEWAY <= self._clock() < claims["exp"]:
             raise Unauthenticated("the token has expired: ask for another", error="invalid_token")
         return _ticket(claims)
 

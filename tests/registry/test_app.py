@@ -12,6 +12,7 @@ import pytest
 from starlette.types import Message
 
 from registry.app import build, create_app, guards, open_settings, policies
+from registry.auth.issuer_settings import Issuer
 from registry.config import Settings, access_rules_of
 from registry.guards.immutable_tags import ImmutableTags
 from registry.policies.access_rules import AccessRules
@@ -44,6 +45,26 @@ def test_policies(changed: dict[str, object], rules: list[type]) -> None:
     given = dataclasses.replace(Settings(root="/"), **changed)  # type: ignore[arg-type]
     chosen = policies(given, access_rules_of(given))
     assert [type(policy) for policy in chosen] == rules
+
+
+TOKEN_SERVER = Issuer(
+    "own", "https://tokens.test", "registry.test", access=True, realm="https://tokens.test/auth", service="s"
+)
+
+
+@pytest.mark.parametrize(
+    ("issuers", "said"),
+    [
+        ((), 'Bearer realm="http://registry.test/token",service="oci-registry"'),
+        ((TOKEN_SERVER,), 'Bearer realm="https://tokens.test/auth",service="s"'),
+    ],
+)
+async def test_where_clients_are_sent_for_a_token(
+    store: Store, issuers: tuple[Issuer, ...], said: str
+) -> None:
+    service = build(store, settings(store, anonymous="none", issuers=issuers))
+    async with connect_app(service) as client:
+        assert (await client.get("/v2/")).headers["WWW-Authenticate"] == said
 
 
 @pytest.mark.parametrize(("patterns", "rules"), [((), []), (("*:v*",), [ImmutableTags])])
