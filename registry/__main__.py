@@ -27,6 +27,8 @@ COMMANDS = {
     "rm": "registry.cli.commands.rm:rm",
     "serve": "registry.cli.commands.serve:serve",
     "tag": "registry.cli.commands.tag:tag",
+    "token": "registry.cli.commands.token:token",
+    "user": "registry.cli.commands.user:user",
 }
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}

@@ -290,7 +290,7 @@ def _from_environment(variables: Mapping[str, str], warnings: list[str]) -> Iter
     for variable, text in variables.items():
         if dropin.injected(variable, text) or dropin.harmless(variable, text):
             continue
-        if why := dropin.refusal(variable, text):
+        if why := dropin.refusal(variable, text, variables):
             raise ConfigError(f"{variable} is set, but {why}")
         if variable in _VARIABLES:
             name = _VARIABLES[variable]
@@ -332,7 +332,9 @@ def has_accounts(settings: Settings) -> bool:
     """Whether anything says who may come in, as the files are now."""
     layout = Layout(settings.root)
     files = (settings.htpasswd or layout.htpasswd, layout.robots)
-    return bool(settings.access or settings.issuers) or any(map(os.path.exists, files))
+    # A file that was asked for by name may come later: nobody is to come in before it.
+    said = settings.access or settings.issuers or settings.htpasswd
+    return bool(said) or any(map(os.path.exists, files))
 
 
 def access_rules_of(settings: Settings) -> Rules:

@@ -1,7 +1,7 @@
 """The environment names of the distribution image (`registry:2`, `registry:3`): its recipes work here."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 # Docker links and Kubernetes describe a Service named `registry` or `registry-…` in every container.
 _INJECTED_NAME = re.compile(
@@ -13,7 +13,7 @@ _INJECTED_VALUE = re.compile(r"(?:tcp|udp|sctp)://\S+", re.ASCII)
 
 # Locations are relative, sessions live on disk, the index is the cache: passing these over loses nothing.
 _HARMLESS = re.compile(
-    r"REGISTRY_HTTP_(?:SECRET|HOST|RELATIVEURLS|HTTP2_\w+)|REGISTRY_LOG_(?:LEVEL|FORMATTER|FIELDS_\w+)"
+    r"REGISTRY_AUTH_HTPASSWD_REALM|REGISTRY_HTTP_(?:SECRET|HOST|RELATIVEURLS|HTTP2_\w+)|REGISTRY_LOG_(?:LEVEL|FORMATTER|FIELDS_\w+)"
     r"|REGISTRY_STORAGE_(?:CACHE\w*|REDIRECT_\w+|FILESYSTEM_MAXTHREADS|MAINTENANCE_UPLOADPURGING_\w+)"
     r"|REGISTRY_HEALTH_STORAGEDRIVER_\w+|REGISTRY_VALIDATION_DISABLED",
     re.ASCII,
@@ -24,10 +24,12 @@ _OFF = ("false", "False", "FALSE", "0", "f", "F")
 _ELSEWHERE = (
     "images are kept in a folder of this machine only; unset it, and name the folder in REGISTRY_ROOT"
 )
+_USERS = {"REGISTRY_AUTH_HTPASSWD_PATH", "REGISTRY_HTPASSWD"}
+_NO_USERS = "REGISTRY_AUTH_HTPASSWD_PATH is not: name the file of the users in it"
 # Going on without these would open the registry to anyone, or keep its content elsewhere than was asked for.
 _REFUSED: Mapping[str, str] = {
-    "REGISTRY_AUTH": "logins are not supported yet, and without them the registry would be open; unset it, "
-    "and put a proxy that checks logins before a registry on 127.0.0.1",
+    "REGISTRY_AUTH": "this kind of logins is not supported, and without them the registry would be open; "
+    "unset it, and make users with `registry user add`, or name a file of them in REGISTRY_HTPASSWD",
     "REGISTRY_HTTP_TLS_CLIENT": "client certificates are not supported yet, and without them the registry "
     "would be open; unset it, and let a proxy such as nginx ask for them",
     "REGISTRY_HTTP_TLS_LETSENCRYPT_": "certificates are not fetched; unset it, "
@@ -57,8 +59,12 @@ def harmless(variable: str, text: str) -> bool:
     return (variable == "REGISTRY_STORAGE" and text == "filesystem") or bool(_HARMLESS.fullmatch(variable))
 
 
-def refusal(variable: str, text: str) -> str:
-    """Why the start must stop at this variable; empty if it need not."""
+def refusal(variable: str, text: str, others: Collection[str]) -> str:
+    """Why the start must stop at this variable, beside the others; empty if it need not."""
+    if (variable, text) == ("REGISTRY_AUTH", "htpasswd"):
+        return "" if _USERS & set(others) else _NO_USERS
+    if variable in ALIASES and variable != "REGISTRY_AUTH":
+        return ""
     if variable == "REGISTRY_STORAGE":
         return f"it asks for the storage driver {text!r}: {_ELSEWHERE}"
     return next((why for prefix, why in _REFUSED.items() if variable.startswith(prefix)), "")
@@ -95,6 +101,8 @@ ALIASES: Mapping[str, Callable[[str], Mapping[str, str]]] = {
     "REGISTRY_HTTP_ADDR": _address,
     "REGISTRY_HTTP_TLS_CERTIFICATE": lambda text: {"tls_cert": text},
     "REGISTRY_HTTP_TLS_KEY": lambda text: {"tls_key": text},
+    "REGISTRY_AUTH": lambda text: {},
+    "REGISTRY_AUTH_HTPASSWD_PATH": lambda text: {"htpasswd": text},
     "REGISTRY_HTTP_DRAINTIMEOUT": lambda text: {"drain": text},
     "REGISTRY_LOG_ACCESSLOG_DISABLED": _logging,
 }

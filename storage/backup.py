@@ -18,6 +18,7 @@ from storage.filling import Report, fill
 from storage.layout import FORMAT, Layout
 from storage.locks import COLLECTING, PATIENCE, held, unserved
 from storage.rows import PRESENT
+from storage.secrets import Secrets, content
 from storage.snapshot import alone, drafted, install, remove, snapshot
 from storage.store import (
     absent,
@@ -65,6 +66,7 @@ def backup(
             with alone(target.new_index, files) as connection:
                 way = transfer.copy if copy else transfer.link
                 report = fill(connection, transfer, way, verify=verify, begin=begin)
+                _take_accounts(source, target, files)
                 _drop_sessions(connection)
                 _mark(connection, moment)
         transfer.settle()
@@ -101,6 +103,7 @@ def restore(
             _snapshot(source, target, files)
             with alone(target.new_index, files) as connection:
                 report = fill(connection, transfer, transfer.copy, verify=False, begin=begin)
+                _take_accounts(source, target, files)
                 _drop_sessions(connection)
                 connection.execute("PRAGMA application_id = 0")  # no backup's
         transfer.settle()
@@ -185,6 +188,20 @@ def _clear(target: Layout, files: Files) -> None:
     remove(target.new_index, files)
     for name in os.listdir(target.uploads):
         files.unlink(os.path.join(target.uploads, name))
+
+
+def _take_accounts(source: Layout, target: Layout, files: Files) -> None:
+    """Users and robots, before anyone can serve the folder; keys stay, and the target makes its own.
+
+    What is signed is then good for one of the two only.
+    """
+    secrets = Secrets(files, target)
+    for there, here in ((source.htpasswd, target.htpasswd), (source.robots, target.robots)):
+        if (data := content(there)) is not None:
+            secrets.replace(here, data)
+        elif os.path.lexists(here):
+            files.unlink(here)
+            files.fsync_folder(os.path.dirname(here))
 
 
 # -- the index -----------------------------------------------------------------------------------------

@@ -29,9 +29,9 @@ class Secrets:
         Raises StoreUnusable for a file that holds no key.
         """
         path = self._layout.key(name)
-        if (found := _read(path)) is None:
+        if (found := content(path)) is None:
             with self._changing(path):
-                if (found := _read(path)) is None:  # another may have been faster
+                if (found := content(path)) is None:  # another may have been faster
                     found = secrets.token_bytes(_KEY)
                     self._files.unlink(path + INSTALLING)
                     self._files.write_file(path + INSTALLING, path, found)
@@ -47,15 +47,13 @@ class Secrets:
 
         A link stays, and what it leads to is replaced.
         """
-        path = os.path.realpath(path)
-        with self._changing(path):
-            self._replace(path, data)
+        self.edit(path, lambda _: data)
 
     def edit(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
         """Replace the file by what `change` makes of it, None if there is none; one at a time."""
         path = os.path.realpath(path)
         with self._changing(path):
-            before = _read(path)
+            before = content(path)
             after = change(before)
             if after != before:
                 self._replace(path, after)
@@ -90,7 +88,8 @@ class Secrets:
             fsync_name(self._files, each)
 
 
-def _read(path: str) -> bytes | None:
+def content(path: str) -> bytes | None:
+    """None if there is no such file."""
     try:
         with open(path, "rb") as file:
             return file.read()

@@ -187,6 +187,16 @@ def remove(path: str, secrets: Secrets, name: str) -> None:
     secrets.edit(path, change)
 
 
+def require(path: str, name: str) -> None:
+    """Raises UserMissing."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        data = b""
+    _require(data, name, path)
+
+
 def _require(data: bytes, name: str, path: str) -> None:
     if not any(found == name for found, _ in _lines(data)):
         raise UserMissing(name, path)

@@ -27,7 +27,8 @@ LONGEST = 72
 
 _AT_ONCE = 2  # checks that run; bcrypt lets go of the interpreter meanwhile
 _OF_ONE = 4  # checks of one address that run or wait
-_OF_ALL = 64  # and of all addresses: 2 s at cost 10
+_OF_ALL = 64  # and of all addresses that have failed lately: 2 s at cost 10
+_AT_MOST = 256  # and of all
 _GOOD_FOR = 300.0  # seconds
 _MOST = 4096  # passwords remembered
 _FAILURES_OF_USER = 10  # in a minute, from one address
@@ -75,11 +76,12 @@ class Passwords:
             raise TooManyRequests("too many logins from this address have failed", retry_after=wait)
         task = self._running.get(digest)
         if task is None:
-            if self._busy[network] >= _OF_ONE or len(self._running) >= _OF_ALL:
+            # Addresses that have failed let others go first: those that guess hold up nobody else.
+            failed = self._of_address.count(network)
+            if self._busy[network] >= _OF_ONE or len(self._running) >= (_OF_ALL if failed else _AT_MOST):
                 raise TooManyRequests("too many logins at once", retry_after=1)
             hashed = found.hash if found else self._decoy(users, user)
-            # Addresses that have failed let others go first: one that guesses holds up nobody else.
-            turn = self._turns.turn(self._of_address.count(network))
+            turn = self._turns.turn(failed)
             task = asyncio.create_task(self._verify(turn, hashed, password, real=found is not None))
             self._running[digest] = task
             self._busy[network] += 1

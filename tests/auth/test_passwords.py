@@ -238,10 +238,16 @@ async def test_who_has_not_failed_goes_first(passwords: Passwords, compared: Com
 
 
 async def test_a_bound_for_all_addresses(passwords: Passwords, compared: Comparisons) -> None:
+    for number in range(70):
+        await fail(passwords, 1, "nobody", f"192.0.2.{number}")
     compared.go.clear()
     bad = [asyncio.create_task(passwords.check("alice", "wrong" * n, f"192.0.2.{n}")) for n in range(70)]
     await until(lambda: sum(task.done() for task in bad) == 6)
+    good = asyncio.create_task(passwords.check("bob", "other", THERE))  # has not failed, and goes first
+    await asyncio.sleep(0)
     compared.go.set()
+    assert await good
+    assert len(compared.made) < 70 + 8
     outcomes = await asyncio.gather(*bad, return_exceptions=True)
     refused = [outcome for outcome in outcomes if isinstance(outcome, TooManyRequests)]
     assert [(str(each), each.retry_after) for each in refused] == [

@@ -9,7 +9,16 @@ import pytest
 from registry.access import Action
 from registry.auth.issuer_settings import Issuer
 from registry.auth.rules import Entry
-from registry.config import SCHEMA, ConfigError, Settings, default_root, is_loopback, load, load_from_process
+from registry.config import (
+    SCHEMA,
+    ConfigError,
+    Settings,
+    access_rules_of,
+    default_root,
+    is_loopback,
+    load,
+    load_from_process,
+)
 from registry.retention_rules import Rule
 
 HOME = {"HOME": "/home/ann"}
@@ -241,6 +250,12 @@ DISTRIBUTION_TLS = {
     "REGISTRY_HTTP_TLS_KEY": "/certs/domain.key",
 }
 
+DISTRIBUTION_USERS = {
+    "REGISTRY_AUTH": "htpasswd",
+    "REGISTRY_AUTH_HTPASSWD_REALM": "Registry Realm",
+    "REGISTRY_AUTH_HTPASSWD_PATH": "/auth/htpasswd",
+}
+
 
 @pytest.mark.parametrize(
     ("environ", "key", "value"),
@@ -260,6 +275,10 @@ DISTRIBUTION_TLS = {
         ({"REGISTRY_HTTP_ADDR": "localhost:5001"}, "host", "localhost"),
         (DISTRIBUTION_TLS, "tls_cert", "/certs/domain.crt"),
         (DISTRIBUTION_TLS, "tls_key", "/certs/domain.key"),
+        (DISTRIBUTION_USERS, "htpasswd", "/auth/htpasswd"),
+        ({"REGISTRY_AUTH_HTPASSWD_PATH": "/auth/htpasswd"}, "htpasswd", "/auth/htpasswd"),
+        ({**DISTRIBUTION_USERS, "REGISTRY_HTPASSWD": "/own"}, "htpasswd", "/own"),
+        ({"REGISTRY_AUTH": "htpasswd", "REGISTRY_HTPASSWD": "/own"}, "htpasswd", "/own"),
         ({"REGISTRY_HTTP_DRAINTIMEOUT": "1m5s"}, "drain", 65),
         ({"REGISTRY_LOG_ACCESSLOG_DISABLED": "true"}, "access_log", False),
         ({"REGISTRY_LOG_ACCESSLOG_DISABLED": "false"}, "access_log", True),
@@ -283,6 +302,7 @@ def test_names_of_the_distribution_image(environ: Mapping[str, str], key: str, v
         "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_ENABLED=true",
         "REGISTRY_HTTP_TLS_MINIMUMTLS=tls1.2",
         "REGISTRY_AUTH=",
+        "REGISTRY_AUTH_HTPASSWD_REALM=Registry Realm",
         # what a container platform sets for Services named registry, registry-proxy and registry-auth
         "REGISTRY_PORT=tcp://10.0.0.7:5000",
         "REGISTRY_SERVICE_HOST=10.0.0.7",
@@ -307,8 +327,11 @@ def test_passed_over(variable: str) -> None:
 @pytest.mark.parametrize(
     ("variable", "says"),
     [
-        ("REGISTRY_AUTH=htpasswd", "logins"),
-        ("REGISTRY_AUTH_HTPASSWD_PATH=/auth/htpasswd", "logins"),
+        ("REGISTRY_AUTH=htpasswd", "REGISTRY_AUTH_HTPASSWD_PATH is not: name the file"),
+        ("REGISTRY_AUTH=token", "logins"),
+        ("REGISTRY_AUTH=silly", "logins"),
+        ("REGISTRY_AUTH=htpasswd ", "logins"),
+        ("REGISTRY_AUTH_SILLY_REALM=x", "logins"),
         ("REGISTRY_AUTH_TOKEN_SERVICE=registry", "logins"),
         ("REGISTRY_HTTP_TLS_CERTIFICATE=/c.pem", "give --tls-key FILE too"),
         ("REGISTRY_HTTP_TLS_CLIENTCAS_0=/ca.pem", "client certificates"),
@@ -400,7 +423,7 @@ def test_only_loopback_is_open_without_asking(host: str, anonymous: str, starts:
     assert load(flags, HOME, serving=False).settings.host == host
 
 
-@pytest.mark.parametrize("how", ["htpasswd", "secrets/robots.json", "--access", "--issuers"])
+@pytest.mark.parametrize("how", ["htpasswd", "secrets/robots.json", "--access", "--issuers", "--htpasswd"])
 def test_who_has_accounts_may_listen_anywhere(tmp_path: Path, how: str) -> None:
     """There is no built-in account, and none is needed to see what is missing (T39)."""
     entry = '[{repositories = ["*"], users = ["a"], actions = ["pull"]}]'
@@ -408,8 +431,10 @@ def test_who_has_accounts_may_listen_anywhere(tmp_path: Path, how: str) -> None:
     with pytest.raises(ConfigError, match="registry user add NAME"):
         load(flags, HOME)
     issuer = '[{name = "ci", issuer = "https://ci.example", audience = "here"}]'
-    if how.startswith("--"):
-        load({**flags, how[2:]: {"access": entry, "issuers": issuer}[how[2:]]}, HOME)
+    named = {"access": entry, "issuers": issuer, "htpasswd": str(tmp_path / "later")}
+    if how.startswith("--"):  # a file that is named also before it is there: until then nobody comes in
+        loaded = load({**flags, how[2:]: named[how[2:]]}, HOME)
+        assert not access_rules_of(loaded.settings).open
         return
     file = tmp_path / how
     file.parent.mkdir(exist_ok=True)
@@ -426,10 +451,10 @@ def test_a_temporary_root_and_a_named_one_exclude_each_other() -> None:
 
 def test_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    flags = {"root": "images", "tls_cert": "c.pem", "tls_key": "c.key"}
+    flags = {"root": "images", "tls_cert": "c.pem", "tls_key": "c.key", "htpasswd": "users"}
     settings = load(flags, HOME).settings
-    found = (settings.root, settings.tls_cert, settings.tls_key)
-    assert found == tuple(str(tmp_path / name) for name in ("images", "c.pem", "c.key"))
+    found = (settings.root, settings.tls_cert, settings.tls_key, settings.htpasswd)
+    assert found == tuple(str(tmp_path / name) for name in ("images", "c.pem", "c.key", "users"))
 
 
 def test_the_process_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

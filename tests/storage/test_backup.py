@@ -25,6 +25,7 @@ from storage.files import Files
 from storage.filling import Report
 from storage.layout import Layout
 from storage.locks import held
+from storage.secrets import Secrets
 from storage.snapshot import snapshot
 from storage.store import Store, open_store
 from storage.transfer import Transfer
@@ -597,3 +598,47 @@ def test_an_interrupted_one_is_not_served_and_goes_on(
     report = act()
     assert (report.kept, report.copied) == (4, BLOBS - 4)
     assert sound(made.root)
+
+
+# -- users and robots ----------------------------------------------------------------------------------
+
+
+def put(layout: Layout, path: str, data: bytes) -> None:
+    Secrets(Files(layout.degraded, durable=False), layout).replace(path, data)
+
+
+def of(layout: Layout) -> dict[str, bytes]:
+    """What there is of accounts, and nothing that others may read."""
+    paths = [layout.htpasswd, *(os.path.join(layout.secrets, name) for name in secret_names(layout))]
+    there = [path for path in paths if os.path.exists(path)]
+    assert {stat.S_IMODE(os.stat(path).st_mode) for path in there} <= {0o600}
+    return {os.path.basename(path): Path(path).read_bytes() for path in there}
+
+
+def secret_names(layout: Layout) -> list[str]:
+    return os.listdir(layout.secrets) if os.path.exists(layout.secrets) else []
+
+
+def test_users_and_robots_are_taken_along_and_keys_are_not(stocked: Store, target: Layout, root: str) -> None:
+    put(stocked.layout, stocked.layout.htpasswd, b"users")
+    put(stocked.layout, stocked.layout.robots, b"robots")
+    Secrets(Files(stocked.layout.degraded, durable=False), stocked.layout).key("tokens")
+    back_up(stocked, target)
+    assert of(target) == {"htpasswd": b"users", "robots.json": b"robots"}
+    bring_back(target, root)
+    assert of(Layout(root)) == of(target)
+    put(stocked.layout, stocked.layout.htpasswd, b"")
+    os.unlink(stocked.layout.robots)
+    back_up(stocked, target)
+    assert of(target) == {"htpasswd": b""}
+    open_store(root, durable=False).close()
+    open_store(target.root, durable=False).close()
+
+
+def test_no_copy_can_be_served_before_it_has_its_users(stocked: Store, target: Layout, root: str) -> None:
+    put(stocked.layout, stocked.layout.htpasswd, b"users")
+    for act, layout in ((backup, target), (restore, Layout(root))):
+        probe = Recorder()
+        act(stocked.layout, layout, Files(layout.degraded, probe=probe))
+        order = [name for call, name in probe.calls if call == "rename"]
+        assert order.index("htpasswd") < order.index("index.db") < order.index("format")
