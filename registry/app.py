@@ -12,10 +12,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from registry.access import Authenticator, Policy
 from registry.api.access_log import AccessLog, Lines
-from registry.api.challenge import BearerChallenge, base_url
+from registry.api.challenge import BearerChallenge
 from registry.api.gate import Gate
 from registry.api.health import health_routes
 from registry.api.identities import Identities
+from registry.api.origins import Origins
 from registry.api.routes import ROUTES
 from registry.api.token import TokenEndpoint
 from registry.auth.accounts import Accounts
@@ -100,12 +101,12 @@ def entrance(store: Store, settings: Settings) -> Entrance:
     return Entrance(rules, authenticators, endpoint, close=passwords.close)
 
 
-def challenge(settings: Settings) -> BearerChallenge:
+def challenge(settings: Settings, origins: Origins) -> BearerChallenge:
     """Where clients are sent for a token: to the token server, if there is one."""
     elsewhere = find_token_server(settings.issuers)
     if elsewhere is None:
-        return BearerChallenge(SERVICE, base_url)
-    return BearerChallenge(elsewhere.service, base_url, elsewhere.realm)
+        return BearerChallenge(SERVICE, origins.base_url)
+    return BearerChallenge(elsewhere.service, origins.base_url, elsewhere.realm)
 
 
 def guards(settings: Settings) -> list[Guard]:
@@ -132,12 +133,14 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
     )
     log = AccessLog(write=settings.access_log, sink=lines) if lines else AccessLog(write=settings.access_log)
     coming = entrance(store, settings)
+    origins = Origins(settings.trusted_proxies, settings.external_url)
     gate = Gate(
         registry,
         authenticators=coming.authenticators,
         policies=policies(settings, coming.rules),
-        challenge=challenge(settings),
+        challenge=challenge(settings, origins),
         routes=(*ROUTES, coming.endpoint.route),
+        origins=origins,
         log=log,
     )
 

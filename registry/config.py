@@ -20,7 +20,21 @@ from registry.auth.access_settings import ACCESS, GROUPS
 from registry.auth.issuer_settings import ISSUERS, Issuer
 from registry.auth.public_keys import is_installed
 from registry.auth.rules import AUTO, Entry, Rules
-from registry.kinds import FILE, HOST, PATH, PATTERNS, SPAN, SWITCH, Kind, Misfit, one_of, seconds, whole
+from registry.kinds import (
+    FILE,
+    HOST,
+    NETWORKS,
+    PATH,
+    PATTERNS,
+    SPAN,
+    SWITCH,
+    URL,
+    Kind,
+    Misfit,
+    one_of,
+    seconds,
+    whole,
+)
 from registry.retention_rules import RETENTION, Rule
 from storage.layout import Layout
 
@@ -91,6 +105,16 @@ class Settings:
     )
     tls_key: str = field(
         default="", metadata=_about(FILE, "A PEM file with the certificate's key, without a passphrase.")
+    )
+    external_url: str = field(
+        default="",
+        metadata=_about(URL, "Where clients find the registry, if a proxy in front hides that from it."),
+    )
+    trusted_proxies: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            NETWORKS, "Proxies in front, whose word on the client's address, scheme and host counts."
+        ),
     )
     delete: bool = field(
         default=True,

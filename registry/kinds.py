@@ -1,5 +1,6 @@
 """What the values of settings may be."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable
@@ -19,6 +20,7 @@ _WORDS = {
 NEVER: Final = "never"
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 _PATTERN = re.compile(r"[a-z0-9._/*-]+:[A-Za-z0-9_.*-]+", re.ASCII)
+_URL = re.compile(r"(https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)/?", re.ASCII | re.IGNORECASE)
 _DURATION = re.compile("".join(rf"(?:(\d{{1,9}}){unit})?" for unit in _UNITS), re.ASCII)
 
 
@@ -96,6 +98,21 @@ def _patterns(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _networks(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+        raise ValueError
+    return tuple(str(ipaddress.ip_network(each)) for each in value)
+
+
+def _url(value: object) -> str:
+    if value == "":
+        return ""
+    found = _URL.fullmatch(_text(value))
+    if not found:
+        raise ValueError
+    return found[1].lower()
+
+
 def seconds(low: int) -> Kind:
     """Whole seconds, or weeks, days, hours, minutes and seconds as in 1h30m."""
 
@@ -144,6 +161,15 @@ PATTERNS = Kind(
     "PATTERNS",
     _patterns,
     lambda text: text.replace(",", " ").split(),
+)
+NETWORKS = Kind(
+    "addresses or networks such as 10.0.0.0/8 or 2001:db8::5; as text, separated by spaces or commas",
+    "ADDRESSES",
+    _networks,
+    lambda text: text.replace(",", " ").split(),
+)
+URL = Kind(
+    "a URL such as https://registry.example, with a port if need be and no path, or nothing", "URL", _url
 )
 SPAN = Kind(f'{seconds(0).expected}; "{NEVER}" for no end', "TIME", _span)
 SWITCH = Kind("true or false", "", _boolean, _word)

@@ -16,12 +16,6 @@ BaseUrl = Callable[[Scope], str]
 """Scheme and host as the client saw them."""
 
 
-def base_url(scope: Scope) -> str:
-    """By the Host header."""
-    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-    return f"{scope['scheme']}://{host}"
-
-
 class BearerChallenge:
     """`realm` is where another server gives tokens; empty: here."""
 

@@ -78,6 +78,11 @@ class LengthMismatch(RegistryError):
         super().__init__(f"Content-Range spans {announced} bytes, Content-Length says {length}")
 
 
+class HostInvalid(RegistryError):
+    def __init__(self) -> None:  # what it was is not repeated, wherever an answer may be shown
+        super().__init__("the Host header cannot be read: expected a name or an address, and perhaps a port")
+
+
 class FormInvalid(RegistryError):
     """What was posted for a token is no form that can be read."""
 
@@ -125,6 +130,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     TooManyTags: (414, "UNSUPPORTED"),
     CrossOrigin: (403, "DENIED"),
     BodyMalformed: (400, "UNSUPPORTED"),
+    HostInvalid: (400, "UNSUPPORTED"),
     FormInvalid: (400, "UNSUPPORTED"),
     Busy: (503, "UNKNOWN"),
     Scarce: (503, "UNKNOWN"),

@@ -18,6 +18,7 @@ from registry.api import errors
 from registry.api.access_log import AccessLog, Entry, remote_of
 from registry.api.body import Body
 from registry.api.identities import Identities, authorization_of
+from registry.api.origins import Origins, host_of
 from registry.api.prompt import Prompt
 from registry.api.routes import ROUTES, Route, match
 from registry.api.wire import ALWAYS, Call, Held, Lasting
@@ -53,9 +54,11 @@ class Gate:
         meters: Sequence[Meter] = (),
         challenge: Challenge = no_challenge,
         routes: Sequence[Route] = ROUTES,
+        origins: Origins | None = None,
         log: AccessLog,
     ) -> None:
         self._registry, self._routes, self._log = registry, routes, log
+        self._origins = origins or Origins()
         self._identities = Identities(authenticators)
         self._policies, self._meters, self._challenge = policies, meters, challenge
         self._held = Held(_HELD)
@@ -65,12 +68,14 @@ class Gate:
             identities=self._identities,
             policies=policies,
             meters=meters,
+            origins=self._origins,
             sink=log.sink,
             pulls=registry.pulls,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = os.urandom(16).hex()
+        scope = self._origins.seen(scope)
         body = Body(scope, receive)
         entry = self._log.begin(scope, request_id)
         watched = entry.watch(send)
@@ -112,6 +117,7 @@ class Gate:
         await _complete(response, request_id)(scope, body.receive, send)
 
     async def _answer(self, request: Request, body: Body, entry: Entry) -> Response:
+        host_of(request.scope)
         path = decode_path(request.scope)
         found = match(path, self._routes)
         if found is None:
@@ -121,7 +127,7 @@ class Gate:
             raise errors.MethodUnknown(request.method, route.allow)
         action, handler = route.methods[request.method]
         parsed = parse_parameters(parameters, request.method)
-        require_same_origin(request)
+        require_same_origin(request, self._origins)
         operation = Operation(action, parsed.get("name"))
         actor = await self._identify(request)
         entry.who = actor.name
@@ -164,12 +170,12 @@ class Gate:
         return True
 
 
-def require_same_origin(request: Request) -> None:
+def require_same_origin(request: Request, origins: Origins) -> None:
     """Raises CrossOrigin for a write that a browser sends for another site's page."""
     origin = request.headers.get("origin")
     if origin is None or request.method in ("GET", "HEAD"):
         return
-    if origin.partition("://")[2] != request.headers.get("host"):
+    if not origins.is_own(request.scope, origin):
         raise errors.CrossOrigin(origin)
 
 

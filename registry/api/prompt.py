@@ -17,6 +17,7 @@ from registry.access import Action, Actor, Meter, Operation, Policy, Shown
 from registry.api import access_log
 from registry.api.access_log import Sink
 from registry.api.identities import Identities, Standing, authorization_of
+from registry.api.origins import Origins
 from registry.api.wire import ALWAYS, Lasting
 from registry.errors import RegistryError
 from registry.pulls import Pull, Pulls
@@ -63,12 +64,14 @@ class Prompt:
         identities: Identities,
         policies: Sequence[Policy],
         meters: Sequence[Meter],
+        origins: Origins,
         sink: Sink | None,
         pulls: Pulls,
         limit: int = _LIMIT,
     ) -> None:
         self._generation, self._file_size = generation, file_size
         self._identities, self._policies, self._meters = identities, policies, meters
+        self._origins = origins
         self._sink, self._pulls, self._limit = sink, pulls, limit
         self._number: int | None = None
         self._kept: OrderedDict[tuple[bytes, bytes], _Kept] = OrderedDict()
@@ -92,7 +95,11 @@ class Prompt:
         """A whole answer but for its status line and what the server adds; None: ask the app."""
         begun = time.monotonic()
         kept = self._kept.get((method, target))
-        if kept is None or not self._holds(kept) or not is_plain(headers):
+        if kept is None or not self._holds(kept):
+            return None
+        if self._origins.proxied:
+            headers, client = self._origins.unwrap(headers, client)
+        if not is_plain(headers):
             return None
         remote = access_log.remote_of(client)
         try:

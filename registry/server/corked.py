@@ -2,14 +2,18 @@
 
 import asyncio
 
+from registry.server.limits import Limits
+from registry.server.timers import Timer
+
 _CORK = 64 * 2**10  # bytes that may wait: more is worth a system call, and counts where writing is paused
 
 
 class Corked:
     """A transport for answers: what is written in one turn of the loop goes out at once."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+        self._transport, self._loop, self._limits = transport, loop, limits
+        self._farewell = Timer(loop)
         self._waiting: list[bytes] = []
         self._size = 0
 
@@ -27,8 +31,17 @@ class Corked:
             self._transport.writelines(waiting)
 
     def close(self) -> None:
+        """Once the client has taken what waits, for which it has no longer than at the slowest rate."""
         self.flush()
+        waiting = self._transport.get_write_buffer_size()
         self._transport.close()
+        if waiting and not self._farewell.runs:
+            seconds = self._limits.stall_seconds + waiting / self._limits.rate
+            self._farewell.start(seconds, self._transport.abort)
+
+    def closed(self) -> None:
+        """It is over, whoever closed it."""
+        self._farewell.stop()
 
     def is_closing(self) -> bool:
         return self._transport.is_closing()

@@ -10,6 +10,8 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from registry.api.body import TAKE_BODY
 from registry.api.sending import ZERO_COPY
 from registry.server.corked import Corked
+from registry.server.limits import Limits
+from registry.server.patience import Patience
 from registry.server.taken import TakenBody
 from registry.server.zero_copy import Copier
 
@@ -17,11 +19,14 @@ from registry.server.zero_copy import Copier
 class Connection(Protocol):
     """What an exchange needs of the connection that it is one of."""
 
+    limits: Limits
+    loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
     flow: FlowControl
     corked: Corked
     copier: Copier | None
     taken: TakenBody | None
+    taking: Patience  # with the client, as far as it takes what it is sent
 
     def take_body(self, cycle: RequestResponseCycle) -> TakenBody | None:
         """The body as a Source; None where it is here already or has begun to be read."""
@@ -32,11 +37,15 @@ class Connection(Protocol):
     def release(self, cycle: RequestResponseCycle) -> None:
         """Let the parser have what was held back of this request."""
 
+    def body_is_late(self) -> None:
+        """End a request whose body brings too little for too long."""
+
 
 class Exchange:
     def __init__(self, connection: Connection, cycle: RequestResponseCycle) -> None:
         self._connection, self._cycle = connection, cycle
         self._taken: TakenBody | None = None
+        self._patience: Patience | None = None  # with a body that passes the parser
 
     async def run(self, app: Any, scope: Any, receive: Any, send: Any) -> None:
         async def received() -> Any:
@@ -64,11 +73,25 @@ class Exchange:
                 connection.give_back(taken)
             return message
         connection.release(cycle)
-        message = await receive()
+        message = await (self._await_body(receive) if cycle.more_body else receive())
         if message["type"] == "http.disconnect" and cycle.body and not cycle.response_complete:
             # uvicorn would drop what had arrived before the client went, and an upload keeps it.
             body, cycle.body = bytes(cycle.body), bytearray()
             return {"type": "http.request", "body": body, "more_body": True}
+        return message
+
+    async def _await_body(self, receive: Any) -> Any:
+        """Only here does the client keep the server waiting: in between, the reader keeps the client."""
+        loop, limits = self._connection.loop, self._connection.limits
+        patience = self._patience = self._patience or Patience(limits.stall_seconds, limits.rate)
+        begun = loop.time()
+        timer = loop.call_later(patience.left, self._connection.body_is_late)
+        try:
+            message = await receive()
+        finally:
+            timer.cancel()
+        patience.waited(loop.time() - begun)
+        patience.brought(len(message.get("body", b"")))
         return message
 
     async def _send(self, message: Any, send: Any) -> None:
@@ -95,7 +118,10 @@ class Exchange:
             return
         target = os.dup(transport.get_extra_info("socket").fileno())
         try:
-            sent = await copier.copy(target, message["file"], message["offset"], count, wanted=wanted)
+            patience = self._connection.taking
+            sent = await copier.copy(
+                target, message["file"], message["offset"], count, wanted=wanted, patience=patience
+            )
         finally:
             os.close(target)
         if not sent:

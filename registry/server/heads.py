@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from registry.server.limits import Limits
-
 _END = b"\r\n\r\n"
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -11,10 +9,6 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 class Refused(Exception):
     """Raised in a parser's callback: uvicorn then calls `send_400_response`."""
-
-    def __init__(self, message: str = "", status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class Ends:
@@ -36,14 +30,6 @@ class Ends:
         end += len(_END) - len(self._last)
         self._last = b""
         return (data, b"") if end == len(data) else (data[:end], data[end:])
-
-
-def require_bounds(limits: Limits, size: int, headers: Headers) -> None:
-    """Raises Refused."""
-    if size > limits.head_bytes or len(headers) > limits.head_fields:
-        raise Refused(
-            f"the request's head has more than {limits.head_bytes} bytes or {limits.head_fields} fields", 431
-        )
 
 
 def require_one_meaning(version: str, headers: Headers, *, upgrades: bool) -> None:

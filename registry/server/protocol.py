@@ -24,10 +24,13 @@ from registry.api.prompt import Prompt
 from registry.api.sending import ZERO_COPY
 from registry.app import PROMPT, THREADS
 from registry.server.corked import Corked
+from registry.server.crowd import Crowd, most_connections
 from registry.server.exchange import Exchange
 from registry.server.framing import framing_of
-from registry.server.heads import Ends, Refused, require_bounds, require_one_meaning
+from registry.server.heads import Ends, Refused, require_one_meaning
 from registry.server.limits import Limits
+from registry.server.patience import Patience
+from registry.server.readiness import untaken
 from registry.server.refusals import refusal
 from registry.server.taken import TakenBody
 from registry.server.timers import Timer
@@ -35,7 +38,8 @@ from registry.server.zero_copy import Copier
 
 logger = logging.getLogger("registry")
 
-COPIER = "copier"  # in the app's state, beside what the lifespan has put there: one for all connections
+# In the app's state, beside what the lifespan has put there: one for all connections.
+COPIER, CROWD = "copier", "crowd"
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -57,7 +61,8 @@ class Protocol(HttpToolsProtocol):
     _prompt: Prompt | None = None
     _between = 0  # bytes since the body last brought something: chunk extensions, trailers
     _deaf = False  # a fault was found behind a complete request: its answer comes, and nothing more
-    _last_body = 0.0
+    _surplus = False  # one connection too many: whatever it asks, it is refused
+    _paused = (0.0, 0)  # when writing had to wait, and for how many bytes
     _held: bytearray | None = None  # what came behind a head whose body nobody has asked for yet
     _behind = b""  # what came behind a request that waits for another's answer
 
@@ -65,10 +70,10 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.corked = Corked(transport, self.loop)
+        self.corked = Corked(transport, self.loop, self.limits)
+        self.taking = Patience(self.limits.stall_seconds, self.limits.rate)
         self._ends = Ends()
         self._head_timer = Timer(self.loop)
-        self._body_timer = Timer(self.loop)
         self._write_timer = Timer(self.loop)
         self._prompt = self.app_state.get(PROMPT)
         if (threads := self.app_state.get(THREADS)) is not None:
@@ -76,8 +81,41 @@ class Protocol(HttpToolsProtocol):
         if self.scheme == "https":
             transport.set_write_buffer_limits(high=self.limits.tls_waiting)
         self._head_timer.start(self.limits.head_seconds, self._head_is_late)
+        self._join_crowd()
+
+    def _join_crowd(self) -> None:
+        if (crowd := self.app_state.get(CROWD)) is None:
+            crowd = self.app_state[CROWD] = Crowd(most_connections(self.limits.connections), self.loop)
+        count = len(self.connections)
+        if crowd.has_room(cast("set[Protocol]", self.connections), count):
+            return
+        self._surplus = True
+        if count > crowd.most + self.limits.surplus:
+            self._turn_away()
+        else:
+            # A client that has not asked yet takes an answer for a fault.
+            self._head_timer.start(self.limits.surplus_seconds, self._turn_away)
+
+    def _turn_away(self) -> None:
+        if not self.transport.is_closing():
+            self._refuse(503, "the server has as many connections as it can serve: try again")
+
+    @property
+    def idle_until(self) -> float | None:
+        timer = self.timeout_keep_alive_task
+        return None if timer is None else timer.when()
+
+    def leave(self) -> None:
+        self.timeout_keep_alive_handler()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._unset_keepalive_if_required()
+        if not self.transport.is_closing():
+            self.corked.close()
 
     def data_received(self, data: bytes) -> None:
+        if self._surplus:
+            self._turn_away()
         while data and not self._is_closed():
             if self._held is not None:
                 self._held += data
@@ -92,24 +130,22 @@ class Protocol(HttpToolsProtocol):
             self._parse(piece)
 
     def _parse(self, data: bytes) -> None:
+        # The parser keeps a field until it is whole, and copies it at every piece that arrives.
+        most = self.limits.head_bytes
         if was_head := self._in_head:
-            self._head_bytes += len(data)
+            room, self._head_bytes = most - self._head_bytes, self._head_bytes + len(data)
+            super().data_received(data[:room])
         else:
             self._between += len(data)
-        super().data_received(data)
+            super().data_received(data)
         if self._is_closed():
             return
-        # The parser keeps a field until it is whole, and copies it at every piece that arrives.
-        if (self._head_bytes if self._in_head else self._between) > self.limits.head_bytes:
-            self._refuse(
-                431, f"the request's head or trailers are larger than {self.limits.head_bytes} bytes"
-            )
+        if (self._head_bytes if self._in_head else self._between) > most:
+            self._refuse(431, f"the request's head or trailers are larger than {most} bytes")
         elif was_head and not self._in_head:
             # A body waits here until its reader asks for it, and may then not pass the parser at all.
             self._held = bytearray()
             self.flow.pause_reading()
-            if not self._body_timer.runs:
-                self._body_timer.start(self.limits.stall_seconds, self._body_is_late)
         elif self._begun:
             if not self._head_timer.runs:
                 self._head_timer.start(self.limits.head_seconds, self._head_is_late)
@@ -131,19 +167,24 @@ class Protocol(HttpToolsProtocol):
         self.url, self.headers, self.expect_100_continue = b"", [], False
         self._in_head, self._begun = True, True
 
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > self.limits.target_bytes:
+            raise self._refused(414, f"the request's target is larger than {self.limits.target_bytes} bytes")
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:
-            super().on_header(name, value)  # trailers say nothing here, and are counted with what is between
+        if self._in_head:  # trailers say nothing here, and are counted with what is between
+            super().on_header(name, value)
+            if len(self.headers) > self.limits.head_fields:
+                raise self._refused(431, f"the request has more than {self.limits.head_fields} header fields")
 
     def on_headers_complete(self) -> None:
-        size, self._head_bytes = self._head_bytes, 0
-        self._in_head, self._begun, self._between = False, False, 0
+        self._in_head, self._begun, self._head_bytes, self._between = False, False, 0, 0
         self._head_timer.stop()
-        try:
-            self._require(size)
-        except Refused as why:
-            self._refusal = (why.status, str(why))
-            raise
+        version = self.parser.get_http_version()
+        require_one_meaning(version, self.headers, upgrades=self.parser.should_upgrade())
+        if len(self.pipeline) >= self.limits.pipelined:
+            raise Refused  # the parser was given them with a body's end, and does not stop there
         if self._answer_promptly():
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -151,7 +192,6 @@ class Protocol(HttpToolsProtocol):
         self.headers.extend(headers)
         self.url, self.expect_100_continue = url, expects
         super().on_headers_complete()
-        self._last_body = self.loop.time()
 
     def on_message_complete(self) -> None:
         if self._prompted:
@@ -182,13 +222,10 @@ class Protocol(HttpToolsProtocol):
     def _default_fields(self) -> list[bytes]:
         return [b"%b: %b\r\n" % field for field in self.server_state.default_headers]
 
-    def _require(self, size: int) -> None:
-        """Raises Refused."""
-        require_bounds(self.limits, size, self.headers)
-        version = self.parser.get_http_version()
-        require_one_meaning(version, self.headers, upgrades=self.parser.should_upgrade())
-        if len(self.pipeline) >= self.limits.pipelined:
-            raise Refused  # the parser was given them with a body's end, and does not stop there
+    def _refused(self, status: int, message: str) -> Refused:
+        """To be raised in a parser's callback."""
+        self._refusal = (status, message)
+        return Refused()
 
     def _head_is_late(self) -> None:
         if self.transport.is_closing():
@@ -222,13 +259,13 @@ class Protocol(HttpToolsProtocol):
             # The parser tells in its own words what a callback raised, and this is no fault of the head.
             if isinstance(getattr(sys.exception(), "__context__", None), MemoryError):
                 status, message = 503, "the server is short of memory: try again"
-            self.transport.write(refusal(status, message or msg, self._default_fields()))
-        self.transport.close()
+            self.corked.write(refusal(status, message or msg, self._default_fields()))
+        self.corked.close()
 
     # -- the body and the answer -----------------------------------------------------------------------
 
     def on_body(self, body: bytes) -> None:
-        self._between, self._last_body = 0, self.loop.time()
+        self._between = 0
         if self.cycle.response_complete:
             return
         self.cycle.body += body
@@ -250,8 +287,10 @@ class Protocol(HttpToolsProtocol):
         # First what may fail, as for want of descriptors: the body can still be read then.
         descriptor = os.dup(self.transport.get_extra_info("socket").fileno())
         try:
-            patience = self.limits.stall_seconds
-            taken = TakenBody(bytes(self._held), descriptor, framing, leave=self._abort, patience=patience)
+            patience = Patience(self.limits.stall_seconds, self.limits.rate)
+            taken = TakenBody(
+                bytes(self._held), descriptor, framing, leave=self._leave_body, patience=patience
+            )
         except BaseException:
             os.close(descriptor)
             raise
@@ -266,7 +305,6 @@ class Protocol(HttpToolsProtocol):
         if self._held is None or cycle is not self.cycle:
             return
         held, self._held = bytes(self._held), None
-        self._last_body = self.loop.time()  # before, it was not the client that kept it waiting
         self.flow.resume_reading()
         self.data_received(held)
 
@@ -291,34 +329,50 @@ class Protocol(HttpToolsProtocol):
         elif self._held is not None:  # of the next one, which has not asked for it; uvicorn resumes for it
             self.flow.pause_reading()
 
-    def _body_is_late(self) -> None:
-        """Look now and then whether the body still comes; a reader that does not ask for it is no stall."""
-        if not self.cycle.more_body or self.cycle.response_complete:
-            return
-        idle = self.loop.time() - self._last_body
-        patience = self.limits.stall_seconds
-        if idle >= patience and not self.flow.read_paused:
+    def _leave_body(self, late: bool) -> None:
+        if late:
+            self.body_is_late()
+        else:
             self._abort()
-            return
-        self._body_timer.start(patience - idle if idle < patience else patience, self._body_is_late)
+
+    def body_is_late(self) -> None:
+        limits = self.limits
+        self._refuse(
+            408,
+            f"the request's body brought less than {limits.rate:.0f} bytes a second, "
+            f"or nothing for {limits.stall_seconds:.0f} s",
+        )
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch_writing(self.transport.get_write_buffer_size())
+        self._watch_writing()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._write_timer.stop()
+        if self._write_timer.runs:
+            self._write_timer.stop()
+            self._count_taken()
 
-    def _watch_writing(self, waiting: int) -> None:
-        self._write_timer.start(self.limits.stall_seconds, self._writing_is_late, waiting)
+    def _watch_writing(self) -> None:
+        self._paused = self.loop.time(), self._untaken()
+        self._write_timer.start(self.taking.left, self._writing_is_late)
 
-    def _writing_is_late(self, before: int) -> None:
-        waiting = self.transport.get_write_buffer_size()
-        if waiting < before:
-            self._watch_writing(waiting)
-        else:
+    def _count_taken(self) -> None:
+        since, waiting = self._paused
+        self.taking.waited(self.loop.time() - since)
+        self.taking.brought(max(0, waiting - self._untaken()))
+
+    def _untaken(self) -> int:
+        """Of the answers, in the transport and in the kernel."""
+        socket = self.transport.get_extra_info("socket")
+        return self.transport.get_write_buffer_size() + untaken(socket.fileno())
+
+    def _writing_is_late(self) -> None:
+        self._count_taken()
+        if self.taking.is_over:
             self._abort()
+        else:
+            self._watch_writing()
 
     def _abort(self) -> None:
         self._disconnect()
@@ -337,8 +391,8 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._head_timer.stop()
-        self._body_timer.stop()
         self._write_timer.stop()
+        self.corked.closed()
         self._disconnect()
 
     def shutdown(self) -> None:

@@ -16,7 +16,8 @@ _FIELDS = (
 def refusal(status: int, message: str, defaults: Iterable[bytes]) -> bytes:
     """A whole answer. `defaults` are the fields that the server adds to every one."""
     code = "UNKNOWN" if status >= 500 else "UNSUPPORTED"
+    later = b"retry-after: 1\r\n" if status == 503 else b""
     body = json.dumps({"errors": [{"code": code, "message": message, "detail": {}}]}).encode()
     return b"".join(
-        [STATUS_LINE[status], *defaults, _FIELDS, b"content-length: %d\r\n\r\n" % len(body), body]
+        [STATUS_LINE[status], *defaults, _FIELDS, later, b"content-length: %d\r\n\r\n" % len(body), body]
     )

@@ -28,6 +28,8 @@ from storage.files import temporary_root
 
 _BACKLOG = 2048  # Docker 20.10 opens a connection for each request
 _KEEP_ALIVE = 120  # seconds; Go clients idle 90 s, and a PUT must not meet a connection just being closed
+# After a minute of silence four questions, a quarter of a minute apart. Each platform has what it has.
+_PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 _HEALTHCHECK = 30  # seconds that a busy worker has to answer its supervisor
 
 
@@ -131,6 +133,7 @@ def _open_listener(host: str, port: int, *, shared: bool = False) -> socket.sock
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _keep_alive(listener)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
@@ -141,6 +144,14 @@ def _open_listener(host: str, port: int, *, shared: bool = False) -> socket.sock
             f"cannot listen on {host} port {port}: {error.strerror or error}; choose another --host or --port"
         ) from error
     return listener
+
+
+def _keep_alive(listener: socket.socket) -> None:
+    """What it accepts has this from it: a peer whose machine is gone answers nothing, and is let go."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _PROBES.items():
+        if (option := getattr(socket, name, None)) is not None:
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _greet(settings: Settings, listener: socket.socket, warnings: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from registry.api.errors import BodyMalformed
 from registry.server.framing import Framing
+from registry.server.patience import Patience
 from registry.server.readiness import readable
 
 _SIP = 64 * 2**10  # bytes of a message
@@ -24,11 +25,17 @@ class TakenBody:
     """A `storage.sources.Source` over a connection whose transport has been told to read no more.
 
     `held` came with the head; `descriptor` is of the socket, and is closed by `close`. `leave` gives the
-    connection up: it is called when the client has gone, or brought nothing for `patience` seconds.
+    connection up: it is called when the client has gone (False), or brought too little for too long (True).
     """
 
     def __init__(
-        self, held: bytes, descriptor: int, framing: Framing, *, leave: Callable[[], None], patience: float
+        self,
+        held: bytes,
+        descriptor: int,
+        framing: Framing,
+        *,
+        leave: Callable[[bool], None],
+        patience: Patience,
     ) -> None:
         self.framing = framing
         self._held = bytearray(held)
@@ -45,16 +52,17 @@ class TakenBody:
             return False
         if self.framing.fault:
             raise self.framing.fault
-        if self._dry and not self._gone:
+        if self._dry and not (self._gone or self._late):
             # A client that sends little at a time shall not cost a hop for each piece.
             self._wake_at(min(self.framing.due, ENOUGH))
-            try:
-                await readable(asyncio.get_running_loop(), self._socket.fileno(), self._patience)
-            except TimeoutError:
-                self._late = True
+            loop = asyncio.get_running_loop()
+            begun = loop.time()
+            with suppress(TimeoutError):  # whether it is over, the next look at what has come tells
+                await readable(loop, self._socket.fileno(), self._patience.left)
+            self._patience.waited(loop.time() - begun)
             self._dry = False
-        if self._gone:
-            self._leave()
+        if self._gone or self._late:
+            self._leave(self._late)
             raise ClientDisconnect
         return True
 
@@ -66,7 +74,7 @@ class TakenBody:
             return []
         view = memoryview(buffer)[: self.framing.most(len(buffer))]
         filled = 0
-        while filled < len(view) and not (self._dry or self._gone):
+        while filled < len(view) and not (self._dry or self._gone or self._late):
             filled += self._receive(view[filled:])
         parts = self.framing.parts(view[:filled])
         if self._is_over():
@@ -80,11 +88,12 @@ class TakenBody:
         try:
             count = self._socket.recv_into(view)
         except BlockingIOError:
-            self._dry, self._gone = True, self._late
+            self._dry, self._late = True, self._patience.is_over
             return 0
         except OSError:  # what is left of the connection says why, and nobody is there to hear it
             count = 0
-        self._gone, self._late = count == 0, False
+        self._gone = count == 0
+        self._patience.brought(count)
         return count
 
     def _wake_at(self, count: int) -> None:

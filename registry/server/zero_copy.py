@@ -4,7 +4,9 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 
+from registry.server.patience import Patience
 from registry.server.readiness import writable
 from storage.threads import Threads
 
@@ -13,7 +15,6 @@ from storage.threads import Threads
 # thread, 0.65 to 1.77. A stream that is alone costs less there: it needs no second thread.
 _STEP, _TURN = 2**19, 2**21
 _SMALL = 2**18  # bytes whose sending costs less than a hop
-_STALL = 60.0  # seconds in which a client must take something
 _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF}
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
@@ -26,18 +27,23 @@ class Copier:
         self._under_way = 0
 
     async def copy(
-        self, target: int, file: int, offset: int, count: int, *, wanted: Callable[[], bool]
+        self,
+        target: int,
+        file: int,
+        offset: int,
+        count: int,
+        *,
+        wanted: Callable[[], bool],
+        patience: Patience,
     ) -> bool:
-        """Send part of a file to a socket; False if the client went away or took nothing for too long.
+        """Send part of a file to a socket; False if the client went away or took too little for too long.
 
         Raises EOFError where the file ends early. `target` is a descriptor of its own (os.dup): the loop lets
         nobody wait for one that a transport has.
         """
         self._under_way += 1
         try:
-            return await self._copy(target, file, offset, offset + count, wanted)
-        except TimeoutError:
-            return False
+            return await self._copy(target, file, offset, offset + count, wanted, patience)
         except OSError as error:
             if error.errno in _GONE:
                 return False
@@ -45,7 +51,15 @@ class Copier:
         finally:
             self._under_way -= 1
 
-    async def _copy(self, target: int, file: int, offset: int, end: int, wanted: Callable[[], bool]) -> bool:
+    async def _copy(
+        self,
+        target: int,
+        file: int,
+        offset: int,
+        end: int,
+        wanted: Callable[[], bool],
+        patience: Patience,
+    ) -> bool:
         loop = asyncio.get_running_loop()
         while offset < end and wanted():
             alone = self._under_way == 1
@@ -58,8 +72,14 @@ class Copier:
             else:
                 sent, full = await self._threads.send(_send, target, file, offset, stop)
             offset += sent
+            patience.brought(sent)
+            if full and patience.is_over:
+                return False
             if full:
-                await writable(loop, target, _STALL)
+                begun = loop.time()
+                with suppress(TimeoutError):  # it takes bytes long before it is said to: a third must be free
+                    await writable(loop, target, patience.left)
+                patience.waited(loop.time() - begun)
             else:
                 await asyncio.sleep(0)  # the turn of other requests
         return offset == end

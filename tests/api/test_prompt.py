@@ -15,6 +15,7 @@ from registry.api import identities
 from registry.api.access_log import AccessLog
 from registry.api.gate import Gate
 from registry.api.identities import Identities
+from registry.api.origins import Origins
 from registry.api.prompt import Prompt
 from registry.errors import Denied
 from registry.names import Reference
@@ -305,6 +306,7 @@ async def test_memory_is_bounded(place: Place) -> None:
         identities=Identities(),
         policies=[],
         meters=[],
+        origins=Origins(),
         sink=None,
         pulls=pulls,
         limit=limit,

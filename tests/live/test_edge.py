@@ -283,6 +283,29 @@ def test_ambiguous_framing_is_a_400_and_nothing_behind_it_is_served(live: Live, 
     assert once(live.host, "HEAD", "/v2/edge/manifests/canary").status == 200, "the canary was served"
 
 
+TOO_MUCH = {
+    "8 MB in a field": (head("GET", "/v2/", {"X": "a" * 8 * MIB}), 431),
+    "a hundred thousand fields": (head("GET", "/v2/", {f"X{n}": "1" for n in range(100_000)}), 431),
+    "101 fields": (head("GET", "/v2/", {f"X{n}": "1" for n in range(100)}), 431),
+    "a path of 64 KB": (head("GET", "/v2/" + "a" * 64 * KIB), 414),
+    "a query of 9 KB": (head("GET", "/v2/?" + "a" * 9 * KIB), 414),
+}
+
+
+@pytest.mark.parametrize(("request_bytes", "status"), TOO_MUCH.values(), ids=TOO_MUCH)
+def test_a_head_that_is_too_large_is_refused_before_it_is_there(
+    live: Live, request_bytes: bytes, status: int
+) -> None:
+    before = bytes_read(live.pid)
+    with wire(live.host) as connection:
+        sender = sending(connection, request_bytes)
+        answer = connection.answer()
+        assert (answer.status, answer.closing) == (status, True)
+        assert json.loads(answer.body)["errors"][0]["code"] == "UNSUPPORTED"
+        sender.join(10)
+    assert bytes_read(live.pid) - before < MIB
+
+
 PLAIN = {
     "chunks": UPLOADS + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "an upgrade without a body": UPLOADS

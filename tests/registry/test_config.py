@@ -110,6 +110,8 @@ TEXTS = {
     "htpasswd": ("/etc/htpasswd", "/etc/htpasswd"),
     "tls_cert": ("/etc/tls/registry.pem", "/etc/tls/registry.pem"),
     "tls_key": ("/etc/tls/registry.key", "/etc/tls/registry.key"),
+    "external_url": ("https://Registry.example:8443/", "https://registry.example:8443"),
+    "trusted_proxies": ("127.0.0.1, 10.0.0.0/8 ::1", ("127.0.0.1/32", "10.0.0.0/8", "::1/128")),
     "delete": ("false", False),
     "immutable_tags": ("*:v*, prod/*:*", ("*:v*", "prod/*:*")),
     "read_only": ("true", True),

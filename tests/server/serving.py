@@ -107,9 +107,9 @@ def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def await_descriptors(most: int) -> None:
+def await_descriptors(most: int, *, within: float = SECONDS) -> None:
     """What a client has left behind is closed a moment later."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + within
     while open_descriptors() > most and time.monotonic() < deadline:
         time.sleep(0.05)
     assert open_descriptors() <= most

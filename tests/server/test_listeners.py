@@ -29,6 +29,16 @@ def shares(listener: socket.socket) -> bool:
     return bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
 
 
+def test_who_is_accepted_is_asked_now_and_then_whether_he_is_there() -> None:
+    (listener,) = _listen("127.0.0.1", 0, 1)
+    with listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            assert [accepted.getsockopt(socket.IPPROTO_TCP, each) for each in options] == [60, 15, 4]
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_each_worker_has_a_listener_and_nobody_else_has(host: str, workers: int) -> None:

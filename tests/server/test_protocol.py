@@ -81,6 +81,7 @@ PINNED: dict[type, tuple[str, ...]] = {
         *("on_message_begin", "on_url", "on_header", "on_headers_complete", "on_body", "on_message_complete"),
         *("_start_asgi_task", "send_400_response", "on_response_complete", "shutdown"),
         *("timeout_keep_alive_handler", "timeout_keep_alive_task", "timeout_keep_alive"),
+        *("_unset_keepalive_if_required", "connections"),
         *("app_state", "client", "cycle", "expect_100_continue", "flow", "headers", "loop", "parser"),
         *("pipeline", "scheme", "server_state", "transport"),
     ),
@@ -173,7 +174,7 @@ def test_a_slow_client_gets_all_and_holds_up_nobody(file: Path) -> None:
 
 
 def test_a_client_that_stalls_is_left(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zero_copy, "_STALL", 0.3)
+    limit(monkeypatch, stall_seconds=0.3)
     large = file.with_name("large")
     with large.open("wb") as opened:
         opened.truncate(64 * 2**20)
@@ -305,14 +306,22 @@ def test_a_body_may_run_ahead_of_its_reader() -> None:
     assert LIMITS.read_ahead < taken[0] < 400_000
 
 
+# As podman asks for the parts of a zstd:chunked layer, here of a terabyte.
+RANGES = "Range: bytes=" + ",".join(f"{10**11 + n * 10**6}-{10**11 + n * 10**6 + 99}" for n in range(1024))
+
+
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
         pytest.param(get("GET", "/", "X: " + "a" * LIMITS.head_bytes), b"431", id="one long field"),
         pytest.param(get("GET", "/", *["X: 1"] * LIMITS.head_fields), b"431", id="many fields"),
-        pytest.param(get("GET", "/" + "a" * LIMITS.head_bytes), b"431", id="long target"),
+        pytest.param(get("GET", "/", *["X: 1"] * (LIMITS.head_fields - 1)), b"200", id="all fields"),
+        pytest.param(get("GET", "/" + "a" * LIMITS.target_bytes), b"414", id="long target"),
+        pytest.param(get("GET", "/" + "a" * (LIMITS.target_bytes - 1)), b"200", id="longest target"),
+        pytest.param(b"GET /" + b"a" * 400_000, b"414", id="a target without end"),
+        pytest.param(b"A" * 400_000, b"400", id="a method without end"),
         pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 400_000, b"431", id="a field without end"),
-        pytest.param(get("GET", "/", "X: " + "a" * 30_000), b"200", id="as long as podman's ranges"),
+        pytest.param(get("GET", "/", RANGES, "Authorization: Bearer " + "a" * 4096), b"200", id="ranges"),
     ],
 )
 def test_heads_are_bounded(file: Path, request_bytes: bytes, status: bytes) -> None:
@@ -443,12 +452,13 @@ def test_a_body_that_stalls_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         client.sendall(get("PUT", "/", "Content-Length: 1000") + b"x")
         begun = time.monotonic()
         with contextlib.suppress(ConnectionResetError):
-            assert stream.read() == b""
+            assert stream.readline() == b"HTTP/1.1 408 Request Timeout\r\n"
+            assert b"less than 1024 bytes a second" in stream.read()
         assert time.monotonic() - begun < 5
 
 
 def test_a_body_that_drips_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    limit(monkeypatch, stall_seconds=0.5)
+    limit(monkeypatch, stall_seconds=0.5, rate=4)
     with serving(reading()) as address, connected(address) as client, client.makefile("rb") as stream:
         client.sendall(get("PUT", "/", "Content-Length: 8"))
         for _ in range(8):
@@ -468,3 +478,66 @@ def test_a_client_that_takes_nothing_of_a_body_is_left(monkeypatch: pytest.Monke
             while data := client.recv(2**20):
                 received += len(data)
         assert received < 64 * 2**20
+
+
+def in_memory(size: int) -> App:
+    return reading(bytes(size))
+
+
+SIZE = 16 * 2**20
+
+
+@pytest.mark.parametrize("way", ["memory", "file"])
+def test_a_client_that_takes_a_byte_now_and_then_is_left(
+    tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(monkeypatch, stall_seconds=0.5, rate=1000)
+    with (tmp_path / "large").open("wb") as large:
+        large.truncate(SIZE)
+    app = in_memory(SIZE) if way == "memory" else sender(tmp_path / "large", (0, SIZE))
+    with serving(app) as address, connected(address, receive_buffer=4096) as client:
+        client.sendall(get())
+        received, until = 0, time.monotonic() + 1.5
+        with contextlib.suppress(ConnectionResetError):
+            while time.monotonic() < until and (data := client.recv(10)):
+                received += len(data)
+                time.sleep(0.05)
+            while data := client.recv(2**20):
+                received += len(data)
+        assert received < SIZE
+
+
+@pytest.mark.parametrize("way", ["memory", "file"])
+def test_a_client_that_takes_slowly_gets_all(
+    tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For longer than it could take nothing, and never a lot."""
+    limit(monkeypatch, stall_seconds=0.4, rate=1000)
+    size = 3 * 2**20
+    (tmp_path / "large").write_bytes(CONTENT[:size])
+    app = reading(CONTENT[:size]) if way == "memory" else sender(tmp_path / "large", (0, size))
+    with serving(app) as address, connected(address, receive_buffer=2**15) as client:
+        client.sendall(get())
+        with client.makefile("rb", buffering=0) as stream:
+            received = bytearray()
+            while not received.endswith(CONTENT[size - 1000 : size]):
+                data = stream.read(2**16)
+                assert data, len(received)
+                received += data
+                if len(received) < 2**20:
+                    time.sleep(0.05)
+
+
+def test_an_answer_before_a_close_has_its_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The app is done with it, and no buffer is so full that writing would have to wait."""
+    limit(monkeypatch, stall_seconds=0.3, rate=10**8)
+    with serving(reading(bytes(SIZE))) as address:
+        with connected(address) as client, client.makefile("rb") as stream:
+            client.sendall(get("HEAD"))  # the loop opens what it needs for itself
+            assert stream.readline()
+        time.sleep(0.1)
+        before = open_descriptors()
+        with connected(address, receive_buffer=4096) as client:
+            client.sendall(get("GET", "/", "Connection: close"))
+            time.sleep(0.1)
+            await_descriptors(before + 1, within=5)

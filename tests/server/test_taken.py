@@ -432,8 +432,9 @@ def test_what_came_is_handed_on_before_the_end(
         end(client)
         assert world.hear() == Told(digest_of(data), "gone")
         if end is not socket.socket.close and end is not reset:
+            said = b"HTTP/1.1 408" if end is ENDINGS["stall"] else b""
             with contextlib.suppress(ConnectionResetError):
-                assert client.recv(1) == b""
+                assert client.recv(len(said) or 1) == said
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
@@ -453,7 +454,7 @@ def test_what_came_waits_for_a_late_reader(world: World, before: bytes, path: st
 
 
 def test_a_body_that_drips_is_taken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit(monkeypatch, stall_seconds=0.6)
+    limit(monkeypatch, stall_seconds=0.6, rate=4)
     with connected(world.address) as client, client.makefile("rb") as stream:
         client.sendall(head(LENGTH, 6))
         for _ in range(6):
@@ -461,6 +462,29 @@ def test_a_body_that_drips_is_taken(world: World, monkeypatch: pytest.MonkeyPatc
             client.sendall(b"x")
         assert read_answer(stream)[1] == digest_of(b"x" * 6).encode()
     assert world.hear() == Told(digest_of(b"x" * 6))
+
+
+@pytest.mark.parametrize("path", ["/", "/parsed"])
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_a_body_that_drips_too_slowly_is_left_and_kept(
+    world: World, path: str, framing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something comes all the time, at a tenth of the rate."""
+    limit(monkeypatch, stall_seconds=0.5, rate=100)
+    begun = time.monotonic()
+    with connected(world.address) as client, client.makefile("rb") as stream:
+        client.sendall(head(framing, LARGE, path=path))
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() - begun < SECONDS and not select.select([client], [], [], 0.1)[0]:
+                client.sendall(b"x" if framing == LENGTH else b"1\r\nx\r\n")
+        took = time.monotonic() - begun
+        with contextlib.suppress(ConnectionError):
+            assert stream.readline().split()[1] == b"408"
+            assert b"UNSUPPORTED" in stream.read()
+    assert 0.4 < took < 5
+    told = world.hear()
+    assert told.end == "gone"
+    assert int(told.body.split()[0]) >= 4
 
 
 @pytest.mark.parametrize("path", ["/late", "/parsed-late"])

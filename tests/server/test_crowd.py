@@ -1,0 +1,130 @@
+"""More connections than a process serves: the idle ones make room, and who finds none is told so."""
+
+import asyncio
+import contextlib
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from registry.server.crowd import Crowd, most_connections
+from tests.server.serving import connected, get, limit, read_answer, serving
+
+pytestmark = pytest.mark.usefixtures("each_loop")
+
+MOST, SURPLUS = 4, 2
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+class World:
+    def __init__(self, address: tuple[str, int], stack: ExitStack) -> None:
+        self._address, self._stack = address, stack
+
+    def connect(self) -> socket.socket:
+        return self._stack.enter_context(connected(self._address))
+
+    def busy(self, count: int) -> list[socket.socket]:
+        """Connections that have begun to ask."""
+        found = [self.connect() for _ in range(count)]
+        for each in found:
+            each.sendall(b"GET / HTTP/1.1\r\n")
+        time.sleep(0.1)
+        return found
+
+
+@pytest.fixture
+def world(each_loop: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    limit(monkeypatch, connections=MOST, surplus=SURPLUS, surplus_seconds=0.3)
+    with serving(hello) as address, ExitStack() as stack:
+        yield World(address, stack)
+
+
+def ask(client: socket.socket) -> tuple[bytes, bytes]:
+    client.sendall(get())
+    return answer(client)
+
+
+def answer(client: socket.socket) -> tuple[bytes, bytes]:
+    with client.makefile("rb") as stream:
+        return read_answer(stream)
+
+
+def test_one_too_many_is_told_to_try_again(world: World) -> None:
+    first, *_ = world.busy(MOST)
+    late = world.connect()
+    head, body = ask(late)
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1\r\n" in head
+    assert b"connection: close\r\n" in head
+    assert b'"code": "UNKNOWN"' in body
+    assert late.recv(1) == b""
+    first.close()
+    time.sleep(0.1)
+    assert ask(world.connect())[1] == b"hello"
+
+
+def test_who_asks_nothing_is_told_after_a_moment(world: World) -> None:
+    world.busy(MOST)
+    silent = world.connect()
+    begun = time.monotonic()
+    assert answer(silent)[0].startswith(b"HTTP/1.1 503 ")
+    assert 0.2 < time.monotonic() - begun < 5
+
+
+def test_many_too_many_are_told_at_once(world: World) -> None:
+    world.busy(MOST)
+    silent = [world.connect() for _ in range(SURPLUS + 3)]
+    begun = time.monotonic()
+    assert answer(silent[-1])[0].startswith(b"HTTP/1.1 503 ")
+    assert time.monotonic() - begun < 0.25
+    for each in silent[:-1]:
+        assert answer(each)[0].startswith(b"HTTP/1.1 503 ")
+
+
+def test_the_longest_idle_leaves_first(world: World) -> None:
+    world.busy(MOST - 2)
+    older, newer = world.connect(), world.connect()
+    for each in (older, newer):
+        assert ask(each)[1] == b"hello"
+        time.sleep(0.05)
+    assert ask(world.connect())[1] == b"hello"
+    assert older.recv(1) == b""
+    assert ask(newer)[1] == b"hello"
+
+
+def test_a_flood_of_honest_clients_is_served(world: World) -> None:
+    for _ in range(5 * MOST):
+        assert ask(world.connect())[1] == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("soft", "most"),
+    [(10**6, 4096), (12_352, 4096), (4096, 1344), (1024, 320), (64, 16), (resource.RLIM_INFINITY, 4096)],
+)
+def test_descriptors_are_left_for_the_store(soft: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, soft))
+    assert most_connections(4096) == most
+
+
+def test_a_look_that_found_nobody_is_not_repeated_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    looks = 0
+
+    def none() -> Iterator[Any]:
+        nonlocal looks
+        looks += 1
+        yield from ()
+
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        crowd = Crowd(2, loop)
+        assert crowd.has_room(none(), 2)
+        assert not any(crowd.has_room(none(), 3) for _ in range(10))
+    assert looks == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
