@@ -21,6 +21,8 @@ from registry.auth.issuer_settings import ISSUERS, Issuer
 from registry.auth.public_keys import is_installed
 from registry.auth.rules import AUTO, Entry, Rules
 from registry.kinds import FILE, HOST, PATH, PATTERNS, SPAN, SWITCH, Kind, Misfit, one_of, seconds, whole
+from registry.quotas import QUOTA, Quota
+from registry.rates import RATE, Rate
 from registry.retention_rules import RETENTION, Rule
 from storage.layout import Layout
 
@@ -163,6 +165,16 @@ class Settings:
         metadata=_about(
             ISSUERS, "Whose tokens are believed beside our own: tables as docs/access.md has them."
         ),
+    )
+    quota: tuple[Quota, ...] = field(
+        default=(),
+        metadata=_about(
+            QUOTA, "How much repositories may hold, each or together: tables as docs/limits.md has them."
+        ),
+    )
+    rate: tuple[Rate, ...] = field(
+        default=(),
+        metadata=_about(RATE, "How many requests a client may make: tables as docs/limits.md has them."),
     )
 
 

@@ -15,6 +15,7 @@ from storage.digest import Digest
 from storage.history import Move
 from storage.links import LinkRow
 from storage.manifests import Edge, ManifestRow, TagCheck
+from storage.quotas import Amount, Limits, Room
 from storage.rows import FileSize
 from storage.sessions import SessionRow
 from storage.sources import Source
@@ -61,9 +62,19 @@ class Uploads(Protocol):
 class Links(Protocol):
     async def find(self, repository: str, digest: Digest) -> LinkRow: ...
     async def keep(self, repository: str, digest: Digest) -> None: ...
-    async def claim(self, repository: str, digest: Digest, file_size: FileSize, upload: str = "") -> None: ...
+    async def claim(
+        self,
+        repository: str,
+        digest: Digest,
+        file_size: FileSize,
+        upload: str = "",
+        *,
+        limits: Limits = (),
+    ) -> None: ...
     async def holders(self, digest: Digest, *, limit: int) -> list[str]: ...
-    async def mount(self, repository: str, digest: Digest, file_size: FileSize, *, source: str) -> int: ...
+    async def mount(
+        self, repository: str, digest: Digest, file_size: FileSize, *, source: str, limits: Limits = ()
+    ) -> int: ...
     async def remove(self, repository: str, digest: Digest, *, even_if_referenced: bool) -> None: ...
     async def lose(
         self, digest: Digest, is_bad: Callable[[], bool], discard: Callable[[], None] = ...
@@ -71,7 +82,9 @@ class Links(Protocol):
 
 
 class Sessions(Protocol):
-    async def begin(self, upload: str, repository: str, owner: str, algorithm: str) -> None: ...
+    async def begin(
+        self, upload: str, repository: str, owner: str, algorithm: str, *, limits: Limits = ()
+    ) -> None: ...
     async def find(self, upload: str, repository: str, owner: str) -> SessionRow: ...
     async def note(self, upload: str, hashed: Digest, size: int) -> None: ...
     async def end(self, uploads: Sequence[str]) -> None: ...
@@ -89,6 +102,7 @@ class Manifests(Protocol):
         file_size: FileSize,
         check: TagCheck,
         check_manifest: Callable[[bool], None],
+        limits: Limits = (),
         who: str = "",
     ) -> list[tuple[str, Digest | None]]: ...
     async def examine(
@@ -100,6 +114,7 @@ class Manifests(Protocol):
         *,
         check: TagCheck,
         check_manifest: Callable[[bool], None],
+        limits: Limits = (),
     ) -> None: ...
     async def find(self, repository: str, digest: Digest) -> ManifestRow: ...
     async def keep(self, repository: str, digest: Digest) -> None: ...
@@ -146,6 +161,11 @@ class Listings(Protocol):
     ) -> tuple[list[ManifestRow], bool]: ...
 
 
+class Quotas(Protocol):
+    async def room(self, limits: Limits, repository: str, digest: Digest | None = None) -> Room | None: ...
+    async def require(self, limits: Limits, added: Amount) -> None: ...
+
+
 class Generation(Protocol):
     @property
     def current(self) -> int | None: ...
@@ -157,4 +177,5 @@ class Names:
     sessions: Sessions
     manifests: Manifests
     listings: Listings
+    quotas: Quotas
     generation: Generation

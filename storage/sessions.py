@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import UploadMissing
+from storage.quotas import Amount, Limits, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,13 @@ class Sessions:
     def __init__(self, database: Database, boot: str) -> None:
         self._database, self._boot = database, boot
 
-    async def begin(self, upload: str, repository: str, owner: str, algorithm: str) -> None:
+    async def begin(
+        self, upload: str, repository: str, owner: str, algorithm: str, *, limits: Limits = ()
+    ) -> None:
+        """Raises TooManyUploads."""
+
         def change(connection: Connection) -> None:
+            require(connection, limits, lambda: Amount(uploads=1))
             connection.execute(
                 "INSERT INTO uploads (id, repository, owner, algorithm, started) VALUES (?, ?, ?, ?, ?)",
                 (upload, repository, owner, algorithm, int(time.time())),
