@@ -55,6 +55,7 @@ SERVICE = "oci-registry"  # whom tokens are for
 
 _PULLS = 60.0  # seconds between two notes of what was pulled
 _SWEEPS = 4  # in one expiry: a session lives a quarter longer than it must
+_LONGEST_SWEEP = 60.0  # seconds between two at most, for a server that is stopped forgets what it saw since
 _BALLAST = 5.0  # seconds between two looks at it: one stat of a file, one of the disk
 
 
@@ -198,7 +199,7 @@ async def _expire_uploads(registry: Registry, idle: int) -> None:
                 logger.info("%d idle upload sessions expired", ended)
         except Exception:  # whatever it was, the next round may do better
             logger.exception("idle upload sessions could not be expired")
-        await asyncio.sleep(idle / _SWEEPS)
+        await asyncio.sleep(min(idle / _SWEEPS, _LONGEST_SWEEP))
 
 
 async def _keep_ballast(store: Store) -> None:

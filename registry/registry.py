@@ -55,7 +55,7 @@ class Registry:
     async def expire_uploads(self, idle: float) -> int:
         """End the sessions that nobody has touched for `idle` seconds; return how many."""
         sessions = self.names.sessions
-        expired = await self.uploads.expire(idle)
+        expired = await self.uploads.expire(idle, await sessions.idleness())
         for upload in await sessions.ids(begun_before=int(time.time() - idle)):
             try:
                 self.uploads.size(upload)
@@ -63,6 +63,7 @@ class Registry:
                 expired.append(upload)
         if expired:
             await sessions.end(expired)
+        await sessions.note_idleness(self.uploads.idleness())
         return len(expired)
 
     async def parse(self, raw: bytes, content_type: str | None, reference: Reference) -> Manifest:

@@ -8,6 +8,7 @@ from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import UploadMissing
 from storage.quotas import Amount, Limits, require
+from storage.uploads import Idleness
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +84,25 @@ class Sessions:
             ).fetchall()
         )
         return [upload for (upload,) in rows]
+
+    async def idleness(self) -> Idleness:
+        """What `note_idleness` was told last."""
+        rows = await self._database.read(
+            lambda connection: connection.execute(
+                "SELECT id, state, idle FROM uploads WHERE state IS NOT NULL"
+            ).fetchall()
+        )
+        return {upload: (state, idle) for upload, state, idle in rows}
+
+    async def note_idleness(self, idleness: Idleness) -> None:
+        """Remember how long sessions have been watched idle; of what several watch, the longest."""
+        values = [(state, idle, upload) for upload, (state, idle) in idleness.items()]
+
+        def change(connection: Connection) -> None:
+            connection.executemany(
+                "UPDATE uploads SET state = ?1, idle = ?2 WHERE id = ?3 AND (state IS NOT ?1 OR idle < ?2)",
+                values,
+            )
+
+        if values:
+            await self._database.write(change, durable=False)

@@ -672,6 +672,8 @@ def downgrade(connection: Connection) -> None:
     for sql in (
         *(f"DROP TRIGGER {name}" for (name,) in triggers),
         "DROP INDEX uploads_repository",
+        "ALTER TABLE uploads DROP COLUMN state",
+        "ALTER TABLE uploads DROP COLUMN idle",
         "ALTER TABLE repositories DROP COLUMN held_bytes",
         "ALTER TABLE repositories DROP COLUMN held_tags",
         "DROP INDEX links_mark",

@@ -130,6 +130,8 @@ def uncount(connection: Connection) -> None:
         connection.execute(f"DROP TRIGGER {name}")
     for sql in (
         "DROP INDEX uploads_repository",
+        "ALTER TABLE uploads DROP COLUMN state",
+        "ALTER TABLE uploads DROP COLUMN idle",
         "ALTER TABLE repositories DROP COLUMN held_bytes",
         "ALTER TABLE repositories DROP COLUMN held_tags",
         "PRAGMA user_version = 3",
