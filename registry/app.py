@@ -10,7 +10,7 @@ from functools import partial
 from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from registry.access import Authenticator, Policy
+from registry.access import Authenticator, Meter, Policy
 from registry.api.access_log import AccessLog, Lines
 from registry.api.challenge import BearerChallenge
 from registry.api.gate import Gate
@@ -34,10 +34,12 @@ from registry.changes import Guard
 from registry.config import Settings, access_rules_of
 from registry.gc import collect_in_turn, rules_of
 from registry.guards.immutable_tags import ImmutableTags
+from registry.meters.request_rate import RequestRate
 from registry.policies.access_rules import AccessRules
 from registry.policies.no_delete import NoDelete
 from registry.policies.read_only import ReadOnly
 from registry.pulls import Pulls
+from registry.quotas import limits_of
 from registry.registry import Registry
 from registry.retention import retain
 from registry.retention_rules import untagged_of
@@ -54,6 +56,7 @@ SERVICE = "oci-registry"  # whom tokens are for
 
 _PULLS = 60.0  # seconds between two notes of what was pulled
 _SWEEPS = 4  # in one expiry: a session lives a quarter longer than it must
+_LONGEST_SWEEP = 60.0  # seconds between two at most, for a server that is stopped forgets what it saw since
 _BALLAST = 5.0  # seconds between two looks at it: one stat of a file, one of the disk
 
 
@@ -113,6 +116,10 @@ def guards(settings: Settings) -> list[Guard]:
     return [ImmutableTags(settings.immutable_tags)] if settings.immutable_tags else []
 
 
+def meters(settings: Settings) -> list[Meter]:
+    return [RequestRate(rate) for rate in settings.rate]
+
+
 def tasks(registry: Registry, store: Store, settings: Settings) -> list[Coroutine[object, object, None]]:
     """What goes on in the background, for as long as the service does."""
     if settings.read_only:
@@ -129,7 +136,12 @@ def tasks(registry: Registry, store: Store, settings: Settings) -> list[Coroutin
 def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Router:
     """The whole service over an open store; the caller closes the store. `lines` takes the access log."""
     registry = Registry(
-        store.names, store.blobs, store.uploads, guards=guards(settings), sparse=settings.sparse
+        store.names,
+        store.blobs,
+        store.uploads,
+        guards=guards(settings),
+        limits_of=partial(limits_of, settings.quota),
+        sparse=settings.sparse,
     )
     log = AccessLog(write=settings.access_log, sink=lines) if lines else AccessLog(write=settings.access_log)
     coming = entrance(store, settings)
@@ -138,6 +150,7 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         registry,
         authenticators=coming.authenticators,
         policies=policies(settings, coming.rules),
+        meters=meters(settings),
         challenge=challenge(settings, origins),
         routes=(*ROUTES, coming.endpoint.route),
         origins=origins,
@@ -189,7 +202,7 @@ async def _expire_uploads(registry: Registry, idle: int) -> None:
                 logger.info("%d idle upload sessions expired", ended)
         except Exception:  # whatever it was, the next round may do better
             logger.exception("idle upload sessions could not be expired")
-        await asyncio.sleep(idle / _SWEEPS)
+        await asyncio.sleep(min(idle / _SWEEPS, _LONGEST_SWEEP))
 
 
 async def _keep_ballast(store: Store) -> None:

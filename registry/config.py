@@ -35,6 +35,8 @@ from registry.kinds import (
     seconds,
     whole,
 )
+from registry.quotas import QUOTA, Quota
+from registry.rates import RATE, Rate
 from registry.retention_rules import RETENTION, Rule
 from storage.layout import Layout
 
@@ -187,6 +189,16 @@ class Settings:
         metadata=_about(
             ISSUERS, "Whose tokens are believed beside our own: tables as docs/access.md has them."
         ),
+    )
+    quota: tuple[Quota, ...] = field(
+        default=(),
+        metadata=_about(
+            QUOTA, "How much repositories may hold, each or together: tables as docs/limits.md has them."
+        ),
+    )
+    rate: tuple[Rate, ...] = field(
+        default=(),
+        metadata=_about(RATE, "How many requests a client may make: tables as docs/limits.md has them."),
     )
 
 

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 _WORDS = {
@@ -22,6 +23,10 @@ _UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 _PATTERN = re.compile(r"[a-z0-9._/*-]+:[A-Za-z0-9_.*-]+", re.ASCII)
 _URL = re.compile(r"(https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)/?", re.ASCII | re.IGNORECASE)
 _DURATION = re.compile("".join(rf"(?:(\d{{1,9}}){unit})?" for unit in _UNITS), re.ASCII)
+
+
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?) ?(|B|[kKMGTP]i?B)", re.ASCII)
+_MOST_BYTES = 2**62
 
 
 class Misfit(ValueError):
@@ -88,6 +93,17 @@ def _from_duration(text: str) -> int:
     if not found or not text:
         raise ValueError
     return sum(int(number or 0) * size for number, size in zip(found.groups(), _UNITS.values(), strict=True))
+
+
+def _size(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_BYTES:
+        return value
+    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not found:
+        raise ValueError
+    number, unit = found.groups()
+    factor = (1024 if unit.endswith("iB") else 1000) ** " kMGTP".index((unit[:1] or " ").replace("K", "k"))
+    return _size(round(Decimal(number) * (1 if unit in ("", "B") else factor)))
 
 
 def _patterns(value: object) -> tuple[str, ...]:
@@ -171,5 +187,6 @@ NETWORKS = Kind(
 URL = Kind(
     "a URL such as https://registry.example, with a port if need be and no path, or nothing", "URL", _url
 )
+SIZE = Kind('bytes, or a size such as "500MB" or "50GiB"', "SIZE", _size)
 SPAN = Kind(f'{seconds(0).expected}; "{NEVER}" for no end', "TIME", _span)
 SWITCH = Kind("true or false", "", _boolean, _word)

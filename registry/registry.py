@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from registry.changes import Change, Guards, Listeners
 from registry.manifests import Manifest, read_manifest
@@ -12,8 +13,11 @@ from registry.recent import Recent
 from storage.contracts import Blobs, Names, Uploads
 from storage.digest import Digest
 from storage.errors import DigestMismatch, UploadMissing
+from storage.quotas import Limits
 
 log = logging.getLogger("registry")
+
+LimitsOf = Callable[[str], Limits]
 
 _PARSES = 2  # large manifests read at once: each may take 25 times its size in memory
 _LARGE = 64 * 2**10  # bytes of a manifest that are worth a thread
@@ -22,7 +26,8 @@ _LARGE = 64 * 2**10  # bytes of a manifest that are worth a thread
 class Registry:
     """Everything that is stored, and the rules that hold for it.
 
-    `sparse` accepts manifests whose content is absent and deletes of content that a manifest names.
+    `limits_of` says how much a repository may hold. `sparse` accepts manifests whose content is absent and
+    deletes of content that a manifest names.
     """
 
     def __init__(
@@ -33,10 +38,12 @@ class Registry:
         *,
         guards: Guards = (),
         listeners: Listeners = (),
+        limits_of: LimitsOf = lambda _: (),
         sparse: bool = False,
     ) -> None:
         self.names, self.blobs, self.uploads = names, blobs, uploads
         self.guards, self.listeners, self.sparse = guards, listeners, sparse
+        self.limits_of = limits_of
         self.recent = Recent()
         self.pulls = Pulls(names.manifests.note_pulls)
         self._parses = asyncio.Semaphore(_PARSES)
@@ -48,7 +55,7 @@ class Registry:
     async def expire_uploads(self, idle: float) -> int:
         """End the sessions that nobody has touched for `idle` seconds; return how many."""
         sessions = self.names.sessions
-        expired = await self.uploads.expire(idle)
+        expired = await self.uploads.expire(idle, await sessions.idleness())
         for upload in await sessions.ids(begun_before=int(time.time() - idle)):
             try:
                 self.uploads.size(upload)
@@ -56,6 +63,7 @@ class Registry:
                 expired.append(upload)
         if expired:
             await sessions.end(expired)
+        await sessions.note_idleness(self.uploads.idleness())
         return len(expired)
 
     async def parse(self, raw: bytes, content_type: str | None, reference: Reference) -> Manifest:

@@ -69,13 +69,14 @@ class Repository:
         return raw
 
     async def mount(self, digest: Digest, *, source: str | None, readable: Callable[[str], bool]) -> None:
-        """Take a blob from `source`, or from any `readable` repository. Raises BlobMissing."""
+        """Take a blob from `source`, or from any `readable` repository. Raises BlobMissing, QuotaExceeded."""
         links = self._names.links
         holders = [source] if source else await links.holders(digest, limit=_MOST_HOLDERS)
         chosen = next((name for name in holders if name == self.name or readable(name)), None)
         if chosen is None:
             raise BlobMissing(digest)
-        size = await links.mount(self.name, digest, self._blobs.size, source=chosen)
+        limits = self._registry.limits_of(self.name)
+        size = await links.mount(self.name, digest, self._blobs.size, source=chosen, limits=limits)
         self._registry.tell(BlobAdded(self.name, digest, size, mounted=True))
 
     async def delete_blob(self, digest: Digest) -> None:
@@ -120,7 +121,7 @@ class Repository:
         """Store a manifest and move the reference, if it is a tag, and all `tags` to it: all or nothing.
 
         Durable on return. Raises DigestMismatch, ManifestInvalid, ManifestTooLarge, ReferencesMissing,
-        PreconditionFailed, and what the guards raise.
+        PreconditionFailed, QuotaExceeded, and what the guards raise.
         """
         manifest = await self._registry.parse(raw, content_type, reference)
         digest = manifest.descriptor.digest
@@ -132,8 +133,8 @@ class Repository:
                 condition.check(digest, digest if exists else None)
 
         put = (self.name, row, edges, moved)
-        check = self._guarded(condition)
-        await self._names.manifests.examine(*put, check=check, check_manifest=check_manifest)
+        check, limits = self._guarded(condition), self._registry.limits_of(self.name)
+        await self._names.manifests.examine(*put, check=check, check_manifest=check_manifest, limits=limits)
         for attempt in range(1, _INSTALLS + 1):
             await self._blobs.put(digest, raw)
             try:
@@ -142,6 +143,7 @@ class Repository:
                     file_size=self._blobs.size,
                     check=check,
                     check_manifest=check_manifest,
+                    limits=limits,
                     who=self._who,
                 )
                 break

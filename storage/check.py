@@ -20,6 +20,7 @@ from storage.disagreements import Read, disagreements
 from storage.errors import UNREADABLE
 from storage.findings import Finding, Latch, Position, Report
 from storage.pace import Pace
+from storage.quotas import miscounts, recount
 from storage.reading import Keep, look_again, read_files
 from storage.rows import HELD, MISSING, PRESENT, in_ranges
 from storage.store import Store
@@ -59,6 +60,7 @@ async def check(
         await _check_rows(store, connection, report, repair=repair)
         await _check_manifests(store, connection, report, read)
         _check_names(connection, report)
+        await _check_counts(store, connection, report, repair=repair)
         report.uploads = len(os.listdir(store.layout.uploads))
         report.quarantined = len(os.listdir(store.layout.quarantine))
         if degraded:
@@ -182,3 +184,14 @@ def _check_names(connection: Connection, report: Report) -> None:
     for name, child, parent in rows:
         message = f"manifest {Digest.from_binary(parent)} of repository {name} needs it: push it again"
         report.findings.append(Finding("dangling", str(Digest.from_binary(child)), message))
+
+
+async def _check_counts(store: Store, connection: Connection, report: Report, *, repair: bool) -> None:
+    for each in miscounts(connection):
+        message = (
+            f"its quotas count {each.counted.bytes} bytes and {each.counted.tags} tags, "
+            f"it holds {each.actual.bytes} and {each.actual.tags}"
+        )
+        if repair:
+            await recount(store.database, each.repository)
+        report.findings.append(Finding("miscounted", each.repository, message, repaired=repair))

@@ -100,6 +100,25 @@ class PreconditionFailed(StorageError):
         super().__init__(f"{name} is {found or 'absent'}, the request allows {wanted}")
 
 
+class QuotaExceeded(StorageError):
+    """It does not fit into what may be held. `quota` names the one that is full, `kind` what of it."""
+
+    remedy = "delete tags and images that nobody needs; garbage collection then frees their bytes"
+
+    def __init__(self, quota: str, kind: str, *, most: int, held: int, wanted: int) -> None:
+        super().__init__(
+            f"the quota of {quota} is {most:,} {kind}, {held:,} are in use, and this needs {wanted:,} more: "
+            f"{self.remedy}"
+        )
+        self.quota, self.kind, self.most, self.held, self.wanted = quota, kind, most, held, wanted
+
+
+class TooManyUploads(QuotaExceeded):
+    """This passes: sessions end, or expire."""
+
+    remedy = "try again when some have ended"
+
+
 class StoreFull(StorageError):
     """No room: nothing of the request is visible, and it works again as soon as there is room."""
 

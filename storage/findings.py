@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`kind` is one of corrupt, lost, stray, writable, unreadable, dangling, disagrees, index, degraded."""
+    """`kind` is one of corrupt, lost, stray, writable, unreadable, dangling, disagrees, miscounted, index and
+    degraded.
+    """
 
     kind: str
     subject: str

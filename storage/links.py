@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import BlobMissing, BlobReferenced
+from storage.quotas import Amount, Limits, require
 from storage.rows import (
     MISSING,
     PRESENT,
@@ -60,15 +61,25 @@ class Links:
 
         await self._database.write(change, durable=False)
 
-    async def claim(self, repository: str, digest: Digest, file_size: FileSize, upload: str = "") -> None:
+    async def claim(
+        self,
+        repository: str,
+        digest: Digest,
+        file_size: FileSize,
+        upload: str = "",
+        *,
+        limits: Limits = (),
+    ) -> None:
         """Make an installed blob visible in the repository and end the session that brought it.
 
-        Raises BlobMissing if the file has gone meanwhile: install again.
+        Raises BlobMissing if the file has gone meanwhile: install again. Raises QuotaExceeded.
         """
 
         def change(connection: Connection) -> None:
-            blob, _ = reveal_blob(connection, digest, file_size)
-            _link(connection, ensure_repository(connection, repository), blob)
+            blob, size = reveal_blob(connection, digest, file_size)
+            found = ensure_repository(connection, repository)
+            require(connection, limits, lambda: _added(connection, found, blob, size))
+            _link(connection, found, blob)
             connection.execute("DELETE FROM uploads WHERE id = ?", (upload,))
 
         await self._database.write(change)
@@ -85,8 +96,10 @@ class Links:
         )
         return [name for (name,) in rows]
 
-    async def mount(self, repository: str, digest: Digest, file_size: FileSize, *, source: str) -> int:
-        """Link a blob that the source has; return its size. Raises BlobMissing."""
+    async def mount(
+        self, repository: str, digest: Digest, file_size: FileSize, *, source: str, limits: Limits = ()
+    ) -> int:
+        """Link a blob that the source has; return its size. Raises BlobMissing, QuotaExceeded."""
 
         def change(connection: Connection) -> int:
             row = connection.execute(
@@ -97,8 +110,11 @@ class Links:
             # A file of another size is one that a reader will find bad: nobody shall be told that it is here.
             if row is None or file_size(digest) != row[1]:
                 raise BlobMissing(digest)
-            _link(connection, ensure_repository(connection, repository), row[0])
-            return int(row[1])
+            blob, size = row
+            found = ensure_repository(connection, repository)
+            require(connection, limits, lambda: _added(connection, found, blob, size))
+            _link(connection, found, blob)
+            return int(size)
 
         return await self._database.write(change)
 
@@ -167,6 +183,12 @@ def release(
     ).fetchall()
     if parents:
         raise BlobReferenced(digest, [Digest.from_binary(parent) for (parent,) in parents])
+
+
+def _added(connection: Connection, repository: int, blob: int, size: int) -> Amount:
+    """What a link adds: nothing if the repository has it."""
+    sql = "SELECT 1 FROM links WHERE repository = ? AND blob = ?"
+    return Amount() if connection.execute(sql, (repository, blob)).fetchone() else Amount(bytes=size)
 
 
 def _link(connection: Connection, repository: int, blob: int) -> None:

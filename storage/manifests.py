@@ -11,6 +11,7 @@ from storage.errors import ManifestMissing, PreconditionFailed, ReferencesMissin
 from storage.history import note_move
 from storage.links import release
 from storage.marks import keep_manifest
+from storage.quotas import Amount, Limits, require
 from storage.rows import (
     HELD,
     MISSING,
@@ -92,18 +93,19 @@ class Manifests:
         file_size: FileSize,
         check: TagCheck,
         check_manifest: Callable[[bool], None],
+        limits: Limits = (),
         who: str = "",
     ) -> list[tuple[str, Digest | None]]:
         """Record a manifest whose bytes are installed, and move `tags` to it; all of it or nothing.
 
         Returns each tag with the digest that it named before. `check_manifest` is told whether the
         repository had the manifest; `who` is for the tags' history. Raises ReferencesMissing, BlobMissing,
-        and what the checks raise.
+        QuotaExceeded, and what the checks raise.
         """
 
         def change(connection: Connection) -> list[tuple[str, Digest | None]]:
             found = ensure_repository(connection, repository)
-            moves = _examine(connection, found, manifest, edges, tags, check, check_manifest)
+            moves = _examine(connection, found, manifest, edges, tags, check, check_manifest, limits)
             children = [
                 (ensure_blob(connection, edge.digest, edge.size), edge.kind, not edge.required)
                 for edge in edges
@@ -127,12 +129,13 @@ class Manifests:
         *,
         check: TagCheck,
         check_manifest: Callable[[bool], None],
+        limits: Limits = (),
     ) -> None:
         """Raise what `put` would: a refusal that comes before any byte is stored leaves nothing behind."""
 
         def query(connection: Connection) -> None:
             found = find_repository(connection, repository) or 0
-            _examine(connection, found, manifest, edges, tags, check, check_manifest)
+            _examine(connection, found, manifest, edges, tags, check, check_manifest, limits)
 
         await self._database.read(query, long=len(edges) > _MANY_EDGES)
 
@@ -332,13 +335,17 @@ def _examine(
     tags: Sequence[str],
     check: TagCheck,
     check_manifest: Callable[[bool], None],
+    limits: Limits,
 ) -> list[tuple[str, Digest | None]]:
     """Every check of a push; each tag with the digest that it names now."""
     _require_edges(connection, repository, edges)
-    check_manifest(_has_manifest(connection, repository, manifest.digest))
+    exists = _has_manifest(connection, repository, manifest.digest)
+    check_manifest(exists)
     moves = [(tag, _tagged(connection, repository, tag)) for tag in tags]
     for tag, old in moves:
         check(tag, old, manifest.digest)
+    new = sum(old is None for _, old in moves)
+    require(connection, limits, lambda: Amount(0 if exists else manifest.size, new))
     return moves
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import UploadMissing
+from storage.quotas import Amount, Limits, require
+from storage.uploads import Idleness
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,13 @@ class Sessions:
     def __init__(self, database: Database, boot: str) -> None:
         self._database, self._boot = database, boot
 
-    async def begin(self, upload: str, repository: str, owner: str, algorithm: str) -> None:
+    async def begin(
+        self, upload: str, repository: str, owner: str, algorithm: str, *, limits: Limits = ()
+    ) -> None:
+        """Raises TooManyUploads."""
+
         def change(connection: Connection) -> None:
+            require(connection, limits, lambda: Amount(uploads=1))
             connection.execute(
                 "INSERT INTO uploads (id, repository, owner, algorithm, started) VALUES (?, ?, ?, ?, ?)",
                 (upload, repository, owner, algorithm, int(time.time())),
@@ -77,3 +84,25 @@ class Sessions:
             ).fetchall()
         )
         return [upload for (upload,) in rows]
+
+    async def idleness(self) -> Idleness:
+        """What `note_idleness` was told last."""
+        rows = await self._database.read(
+            lambda connection: connection.execute(
+                "SELECT id, state, idle FROM uploads WHERE state IS NOT NULL"
+            ).fetchall()
+        )
+        return {upload: (state, idle) for upload, state, idle in rows}
+
+    async def note_idleness(self, idleness: Idleness) -> None:
+        """Remember how long sessions have been watched idle; of what several watch, the longest."""
+        values = [(state, idle, upload) for upload, (state, idle) in idleness.items()]
+
+        def change(connection: Connection) -> None:
+            connection.executemany(
+                "UPDATE uploads SET state = ?1, idle = ?2 WHERE id = ?3 AND (state IS NOT ?1 OR idle < ?2)",
+                values,
+            )
+
+        if values:
+            await self._database.write(change, durable=False)

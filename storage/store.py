@@ -18,6 +18,7 @@ from storage.listings import Listings
 from storage.locks import held
 from storage.manifests import Manifests
 from storage.mounts import check_mount
+from storage.quotas import Quotas
 from storage.room import Ballast, look
 from storage.sessions import Sessions
 from storage.threads import Threads
@@ -143,6 +144,7 @@ def assemble(
         Sessions(database, database.clock.boot),
         Manifests(database),
         Listings(database),
+        Quotas(database),
         database.generation,
     )
     ballast = Ballast(layout.ballast, files)

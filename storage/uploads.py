@@ -5,7 +5,7 @@ import os
 import stat
 import threading
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
 
@@ -19,6 +19,9 @@ from storage.sources import Source
 from storage.threads import Threads
 
 _State = tuple[int, int, int, int]
+
+Idleness = Mapping[str, tuple[str, int]]
+"""By session: how it is, as text, and for how many seconds it has been watched so."""
 
 # Bytes that a thread takes of a body in a turn. A sender that is faster stands still while they are hashed
 # and written, instead of disturbing that: 512 MiB took 0.61 CPU seconds with 1 MiB, 0.46 with 4 MiB.
@@ -116,6 +119,7 @@ class UploadStore:
         self.files, self.threads, self.blobs = files, threads, blobs
         self._local = threading.local()
         self._seen: dict[str, tuple[_State, float]] = {}  # what lies there, and since when
+        self._known: Idleness = {}
 
     def buffer(self) -> bytearray:
         """The calling thread's own: as many as there are threads, however many sessions."""
@@ -183,13 +187,24 @@ class UploadStore:
             raise UploadMissing(upload) from None
         return descriptor
 
-    async def expire(self, idle: float) -> list[str]:
+    async def expire(self, idle: float, known: Idleness | None = None) -> list[str]:
         """Remove sessions, and leftovers of crashes, untouched for `idle` seconds; return their ids.
 
         Counted from when this store first saw them as they are, by a clock that nobody sets: by their files'
-        times every session would be old after a jump of the wall clock, or none ever.
+        times every session would be old after a jump of the wall clock, or none ever. To what it has not seen
+        yet it adds what others are `known` to have watched of the same state.
         """
+        self._known = known or {}
         return await self.threads.run(self._expire, idle)
+
+    def idleness(self) -> Idleness:
+        """Of the sessions that are left, for who watches them next."""
+        now = monotonic()
+        return {
+            os.path.basename(path): (_written(state), int(now - since))
+            for path, (state, since) in self._seen.items()
+            if not path.endswith(INSTALLING) and now - since >= 1
+        }
 
     def _expire(self, idle: float) -> list[str]:
         now, seen = monotonic(), self._seen
@@ -197,11 +212,15 @@ class UploadStore:
         with os.scandir(self._layout.uploads) as entries:
             for entry in entries:
                 if state := _state_of(entry.path):
-                    before, since = seen.get(entry.path, (state, now))
+                    before, since = seen.get(entry.path) or (state, now - self._watched(entry.name, state))
                     self._seen[entry.path] = state, since if before == state else now
         stale = [(path, state) for path, (state, since) in self._seen.items() if now - since >= idle]
         stale.sort(key=lambda each: not each[0].endswith(INSTALLING))  # a second name before its session
         return [os.path.basename(path) for path, state in stale if self._remove(path, state)]
+
+    def _watched(self, upload: str, state: _State) -> int:
+        written, seconds = self._known.get(upload, ("", 0))
+        return seconds if written == _written(state) else 0
 
     def _remove(self, path: str, state: _State) -> bool:
         """Whether a session was ended: it must be as it was seen once it is locked."""
@@ -230,3 +249,7 @@ def _state_of(path: str) -> _State | None:
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _written(state: _State) -> str:
+    return " ".join(map(str, state))

@@ -13,12 +13,13 @@ MODULES = sorted([*ROOT.glob("storage/**/*.py"), *ROOT.glob("registry/**/*.py")]
 LAYERS = (
     ("storage",),
     ("registry.errors", "registry.strict_json", "registry.kinds", "registry.patterns", "registry"),
-    ("registry.retention_rules", "registry.tables"),
+    ("registry.retention_rules", "registry.tables", "registry.quotas"),
     ("registry.names", "registry.descriptors", "registry.manifests", "registry.conditions"),
     ("registry.changes", "registry.access", "registry.pulls", "registry.recent"),
     (
         *("registry.registry", "registry.uploads", "registry.repository", "registry.auth"),
         *("registry.scrub", "registry.gc", "registry.retention", "registry.policies", "registry.guards"),
+        *("registry.rates", "registry.meters"),
     ),
     ("registry.fsck", "registry.reindex"),
     ("registry.api",),

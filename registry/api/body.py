@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Receive, Scope, Send
 
 from storage.digest import Bytes
 from storage.sources import Pieces, Source
@@ -14,6 +14,7 @@ TAKE_BODY = "oci_registry.request.take"  # an extension of our server: the body 
 
 # Of a refused body: more would let a client fill the line for nothing.
 _DRAIN_BYTES, _DRAIN_SECONDS = 2**20, 2.0
+_LINGER_BYTES = 2**24  # what Linux lets be under way to us, and to spare: who reads the answer stops sending
 
 
 class Body:
@@ -26,6 +27,7 @@ class Body:
         self._complete = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
         self._started = False
         self._source: Source | None = None
+        self._pours = False
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -69,10 +71,32 @@ class Body:
             return True
         if self._expects and not self._started:
             return False
+        self._pours = await self._drain(_DRAIN_BYTES)
+        return self._complete
+
+    async def _drain(self, left: int) -> bool:
+        """Whether so much came in time, and not all of the body with it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_SECONDS):
-                left = _DRAIN_BYTES
                 while left > 0 and not self._complete:
                     left -= len((await self.receive()).get("body", b""))
                     await asyncio.sleep(0)  # what comes fast enough never waits
-        return self._complete
+        return left <= 0 and not self._complete
+
+    def lingering(self, send: Send) -> Send:
+        """For an answer after which the connection closes: it is given, then the rest let go by for a while.
+
+        A close while bytes come in resets the connection (RFC 9112, section 9.6): a client that is still
+        sending would be told that, and not what the answer says.
+        """
+
+        async def sent(message: Message) -> None:
+            last = message["type"] == "http.response.body" and not message.get("more_body")
+            if not last or not self._pours:
+                await send(message)
+                return
+            await send({**message, "more_body": True})
+            await self._drain(_LINGER_BYTES)
+            await send({"type": "http.response.body", "body": b""})
+
+        return sent

@@ -108,6 +108,8 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     store.WrongLength: (400, "SIZE_INVALID"),
     store.DigestMismatch: (400, "DIGEST_INVALID"),
     store.PreconditionFailed: (412, "DENIED"),
+    store.QuotaExceeded: (403, "DENIED"),
+    store.TooManyUploads: (429, "TOOMANYREQUESTS"),
     store.StoreFull: (507, "UNKNOWN"),
     store.StoreDegraded: (503, "UNKNOWN"),
     ConditionInvalid: (400, "UNSUPPORTED"),
@@ -184,6 +186,8 @@ def _detail(error: Exception, status: int, request_id: str) -> dict[str, object]
             return {"digest": error.digest, "parents": error.parents}
         case store.BlobMissing():
             return {"digest": error.digest}
+        case store.QuotaExceeded():
+            return {"quota": error.quota, "limit": error.most, "used": error.held, "needed": error.wanted}
         case store.ManifestMissing():
             return {"reference": error.reference}
         case _:
@@ -201,4 +205,4 @@ def _headers(error: Exception, status: int) -> dict[str, str]:
         case store.WrongOffset():
             return {"Range": f"0-{max(error.expected - 1, 0)}", "Docker-Upload-UUID": error.upload}
         case _:
-            return {"Retry-After": "5"} if status in (409, 503) else {}
+            return {"Retry-After": "5"} if status in (409, 429, 503) else {}

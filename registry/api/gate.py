@@ -112,6 +112,7 @@ class Gate:
                 response.headers.setdefault("Allow", self._others(scope))
         if not await body.spent():
             response.headers["Connection"] = "close"
+            send = body.lingering(send)
         if scope["method"] == "HEAD":
             response.body = b""
         await _complete(response, request_id)(scope, body.receive, send)

@@ -83,15 +83,16 @@ class Call:
     def chunk(self) -> Chunk:
         """The body as an upload's chunk. Raises InvalidContentRange, LengthMismatch."""
         body, headers = self.body, self.request.headers
+        content_length = headers.get("content-length")
+        announced = None if content_length is None else int(content_length)
         content_range = headers.get("content-range")
         if content_range is None:
-            return Chunk(body)
+            return Chunk(body, announced=announced)
         first, last = parse_content_range(content_range)
         length = last - first + 1
-        announced = headers.get("content-length")
-        if announced is not None and int(announced) != length:
-            raise LengthMismatch(length, int(announced))
-        return Chunk(body, first, length)
+        if announced is not None and announced != length:
+            raise LengthMismatch(length, announced)
+        return Chunk(body, first, length, announced)
 
 
 def _joined(request: Request, name: str) -> str | None:

@@ -1,14 +1,15 @@
 """`registry du`: the space that repositories and tags take."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from registry.cli import text
 from registry.cli.content import opened
 from registry.config import Settings
 from registry.names import RepositoryName
 from registry.retention_rules import untagged_of
+from storage.quotas import Amount, Limit, held
 from storage.usage import RepositoryUsage, TagUsage, TotalUsage, measure, measure_tags
 
 
@@ -25,15 +26,67 @@ def tags(settings: Settings, repository: RepositoryName) -> list[TagUsage]:
         return measure_tags(connection, repository, untagged, store.database.clock.now())
 
 
-def as_object(found: Sequence[RepositoryUsage], total: TotalUsage) -> dict[str, object]:
-    return {"repositories": [asdict(each) for each in found], "total": asdict(total)}
+@dataclass(frozen=True, slots=True)
+class QuotaUsage:
+    """`used` and `limit` by kind: bytes, tags, uploads; of those kinds that are limited."""
+
+    name: str
+    limit: Mapping[str, int]
+    used: Mapping[str, int]
+
+    @property
+    def fullness(self) -> float:
+        return max(self.used[kind] / max(self.limit[kind], 1) for kind in self.limit)
 
 
-def table(found: Sequence[RepositoryUsage], total: TotalUsage) -> str:
+def quotas(settings: Settings) -> list[QuotaUsage]:
+    """Every quota that is set, the fullest first."""
+    if not settings.quota:
+        return []
+    with opened(settings) as store, closing(store.database.scan()) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM repositories ORDER BY name")]
+        limits = [limit for quota in settings.quota for limit in quota.limits(names)]
+        found = [_quota_usage(limit, held(connection, limit)) for limit in limits]
+    return sorted(found, key=lambda each: -each.fullness)
+
+
+def _quota_usage(limit: Limit, amount: Amount) -> QuotaUsage:
+    most = {kind: getattr(limit, kind) for kind in ("bytes", "tags", "uploads")}
+    limited = {kind: number for kind, number in most.items() if number is not None}
+    return QuotaUsage(limit.name, limited, {kind: getattr(amount, kind) for kind in limited})
+
+
+def quota_table(found: Sequence[QuotaUsage]) -> str:
+    head = ("QUOTA OF", "KIND", "USED", "LIMIT")
+    rows = [
+        (each.name, kind, _amount(kind, each.used[kind]), _amount(kind, each.limit[kind]))
+        for each in found
+        for kind in each.limit
+    ]
+    lines = text.table(head, rows).splitlines()
+    return "\n".join([lines[0], *text.first(lines[1:])])
+
+
+def _amount(kind: str, number: int) -> str:
+    return text.size(number) if kind == "bytes" else text.number(number)
+
+
+def as_object(
+    found: Sequence[RepositoryUsage], total: TotalUsage, quotas: Sequence[QuotaUsage]
+) -> dict[str, object]:
+    return {
+        "repositories": [asdict(each) for each in found],
+        "total": asdict(total),
+        "quotas": [asdict(each) for each in quotas],
+    }
+
+
+def table(found: Sequence[RepositoryUsage], total: TotalUsage, quotas: Sequence[QuotaUsage]) -> str:
     head = ("REPOSITORY", "TAGS", "LOGICAL", "STORED", "ONLY HERE", "SHARED", "RECLAIMABLE")
     rows = [_row(each.name, each) for each in found]
     rest = f"\n{text.size(total.unheld)} of it in no repository: reclaimable, too" if total.unheld else ""
-    return text.table(head, [*rows, _row("all, on disk", total)]) + rest
+    limits = f"\n\n{quota_table(quotas)}" if quotas else ""
+    return text.table(head, [*rows, _row("all, on disk", total)]) + rest + limits
 
 
 def _row(name: str, usage: RepositoryUsage | TotalUsage) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from registry.errors import (
     Unsupported,
 )
 from registry.manifests import MAX_MANIFEST
+from registry.quotas import Quota
 from registry.registry import Registry
 from storage import errors as storage
 from storage.store import Store
@@ -386,6 +387,29 @@ async def too_many(folder: Path) -> httpx.Response:
             return answer
 
 
+async def over_quota(folder: Path) -> httpx.Response:
+    with opened(folder) as store:
+        async with connect(store, quota=[Quota(("team/*",), bytes=3)]) as client:
+            path = f"/v2/{REPOSITORY}/blobs/uploads/?digest={digest(b'four')}"
+            answer = await client.post(path, content=b"four")
+            assert answer.json()["errors"][0]["detail"] == {
+                "quota": "team/* together",
+                "limit": 3,
+                "used": 0,
+                "needed": 4,
+            }
+            return answer
+
+
+async def too_many_uploads(folder: Path) -> httpx.Response:
+    with opened(folder) as store:
+        async with connect(store, quota=[Quota(each=True, uploads=1)]) as client:
+            await begin(client, REPOSITORY)
+            answer = await client.post(f"/v2/{REPOSITORY}/blobs/uploads/")
+            assert answer.headers["Retry-After"] == "5"
+            return answer
+
+
 async def unsupported(folder: Path) -> httpx.Response:
     with opened(folder) as store:
         async with connect(store, delete=False) as client:
@@ -425,6 +449,8 @@ STAGED: dict[type[Exception], tuple[Callable[[Path], Awaitable[httpx.Response]],
     api.Busy: (crowded, ("too many manifests", "try again")),
     TagImmutable: (immutable, (f"{REPOSITORY}:v1 is immutable", "'team/*:v*'", "push another tag")),
     Denied: (denied, ("alice may not push", "nothing allows it")),
+    storage.QuotaExceeded: (over_quota, ("of team/* together is 3 bytes", "delete tags and images")),
+    storage.TooManyUploads: (too_many_uploads, (f"of {REPOSITORY} is 1 open uploads", "try again when")),
     TooManyRequests: (too_many, ("third ping", "in 7 s")),
     Unauthenticated: (unauthenticated, ("log in first",)),
     Unsupported: (unsupported, ("switched off", "delete = false")),

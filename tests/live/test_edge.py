@@ -186,7 +186,22 @@ def test_a_large_body_of_a_refused_request_is_not_swallowed(
         assert time.monotonic() - began < 5
         sender.join(10)
         assert not sender.is_alive()
-    assert bytes_read(live.pid) - before < 2 * MIB
+    assert bytes_read(live.pid) - before < 20 * MIB
+
+
+@refused
+def test_a_client_that_sends_all_before_it_reads_gets_its_answer_too(
+    live: Live, method: str, target: str, length: str, status: int
+) -> None:
+    """A close while its bytes came in would reset the connection, and take the answer away."""
+    del length
+    with wire(live.host) as connection:
+        connection.send(head(method, target, {"Content-Length": str(8 * MIB)}))
+        for _ in range(8):
+            connection.send(bytes(MIB))
+        answer = connection.answer()
+        assert (answer.status, answer.closing) == (status, True)
+        assert connection.at_end()
 
 
 def bytes_read(pid: int) -> int:

@@ -21,6 +21,7 @@ from registry.policies.read_only import ReadOnly
 from storage.digest import Digest
 from storage.errors import StorageError, StoreFull
 from storage.store import Store
+from storage.uploads import Idleness
 from tests.api.world import push_manifest
 from tests.builders import index
 from tests.inprocess import ask, connect_app
@@ -183,10 +184,10 @@ async def test_a_failed_expiry_is_not_the_last(
 ) -> None:
     expire, failures = store.uploads.expire, [StorageError("the disk is away"), RuntimeError("a mistake")]
 
-    async def failing(idle: float) -> list[str]:
+    async def failing(idle: float, known: Idleness) -> list[str]:
         if failures:
             raise failures.pop()
-        return await expire(idle)
+        return await expire(idle, known)
 
     monkeypatch.setattr(store.uploads, "expire", failing)
     upload = await store.uploads.create()

@@ -19,6 +19,8 @@ from registry.config import (
     load,
     load_from_process,
 )
+from registry.quotas import Quota
+from registry.rates import Rate
 from registry.retention_rules import Rule
 
 HOME = {"HOME": "/home/ann"}
@@ -125,6 +127,8 @@ TEXTS = {
     "drain": ("5", 5),
     "allow_network_fs": ("yes", True),
     "untagged": ("2w1d", 15 * 86_400),
+    "quota": ('[{bytes = "1kB", each = true}]', (Quota(bytes=1000, each=True),)),
+    "rate": ('[{requests = "10/1m"}]', (Rate(10, 60, 10),)),
     "retention": ('[{repositories = ["ci/*"], keep_last = 3}]', (Rule(("ci/*",), keep_last=3),)),
     "issuers": (
         '[{name = "ci", issuer = "https://ci.example", audience = "here"}]',

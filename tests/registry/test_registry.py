@@ -16,10 +16,12 @@ from registry.manifests import Manifest, read_manifest
 from registry.names import RepositoryName
 from registry.registry import Registry
 from registry.uploads import Uploads
+from storage import uploads as uploads_module
 from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import UploadMissing
 from storage.store import Store
+from storage.uploads import UploadStore
 from tests.builders import image, index
 from tests.registry.listening import NAME, Hears, push
 
@@ -64,6 +66,22 @@ async def test_rows_without_files_and_files_without_rows_end(registry: Registry,
     assert await registry.expire_uploads(0) == 1
     assert os.listdir(store.layout.uploads) == []
     assert await store.names.sessions.ids(begun_before=int(time.time()) + HOUR) == []
+
+
+async def test_a_restart_forgets_no_idleness(
+    registry: Registry, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await Uploads(registry, NAME, "").begin()
+    now, watched = [0.0], HOUR // 2 + 1
+    monkeypatch.setattr(uploads_module, "monotonic", lambda: now[0])
+    ended = []
+    for _ in range(2):
+        fresh = UploadStore(store.layout, store.files, store.threads, store.blobs)  # as after a start
+        served = Registry(store.names, store.blobs, fresh)
+        ended.append(await served.expire_uploads(HOUR))
+        now[0] += watched
+        ended.append(await served.expire_uploads(HOUR))
+    assert ended == [0, 0, 0, 1]
 
 
 async def test_nothing_to_end(registry: Registry) -> None:

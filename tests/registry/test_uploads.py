@@ -24,6 +24,7 @@ from storage.errors import (
     WrongLength,
     WrongOffset,
 )
+from storage.quotas import Limits
 from storage.rows import FileSize
 from storage.sources import Pieces
 from storage.store import Store
@@ -218,7 +219,9 @@ async def test_a_file_that_vanishes_is_installed_again(store: Store, monkeypatch
     registry, heard = listened(store)
     claim, failures = store.names.links.claim, [1, 2]
 
-    async def failing(repository: str, digest: Digest, size: FileSize, upload: str = "") -> None:
+    async def failing(
+        repository: str, digest: Digest, size: FileSize, upload: str = "", *, limits: Limits = ()
+    ) -> None:
         if failures:
             failures.pop()
             os.unlink(store.layout.blob(digest))
@@ -239,7 +242,7 @@ async def test_a_sealed_session_can_only_be_closed(store: Store, monkeypatch: py
     uploads = Uploads(registry, NAME, "")
     upload = await uploads.begin()
 
-    async def fails(*_: object) -> None:
+    async def fails(*_: object, limits: Limits = ()) -> None:
         raise RuntimeError("the process ends here")
 
     with monkeypatch.context() as patched:

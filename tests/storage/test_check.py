@@ -229,6 +229,10 @@ DAMAGES: dict[str, tuple[Damage, list[tuple[str, str]]]] = {
         lambda store: push_manifest(store, "a", b"noise"),
         [("disagrees", str(Digest.of(b"noise")))],
     ),
+    "a wrong sum": (
+        lambda store: sql(store, "UPDATE repositories SET held_tags = held_tags + 1 WHERE name = 'a'"),
+        [("miscounted", "a")],
+    ),
     "a tag on nothing": (lambda store: sql(store, "UPDATE tags SET manifest = 999"), [("index", "index.db")]),
 }
 

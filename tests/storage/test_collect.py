@@ -668,7 +668,14 @@ async def test_an_older_root_begins_its_months_when_it_is_upgraded(
 
 def downgrade(connection: Connection) -> None:
     """As the first version of the index was."""
+    triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
     for sql in (
+        *(f"DROP TRIGGER {name}" for (name,) in triggers),
+        "DROP INDEX uploads_repository",
+        "ALTER TABLE uploads DROP COLUMN state",
+        "ALTER TABLE uploads DROP COLUMN idle",
+        "ALTER TABLE repositories DROP COLUMN held_bytes",
+        "ALTER TABLE repositories DROP COLUMN held_tags",
         "DROP INDEX links_mark",
         "DROP INDEX manifests_mark",
         "DROP INDEX edges_children",

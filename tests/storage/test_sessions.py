@@ -51,3 +51,13 @@ async def test_bookkeeping_goes_on_in_a_degraded_store(opener: Opener) -> None:
     assert (await store.names.sessions.find("u", "a", "ann")).hashed == DIGEST
     await store.names.sessions.end(["u"])
     assert await store.names.sessions.ids(begun_before=2**40) == []
+
+
+async def test_how_long_sessions_were_idle(store: Store) -> None:
+    sessions = store.names.sessions
+    for upload in "abc":
+        await sessions.begin(upload, "r", "", "sha256")
+    assert await sessions.idleness() == {}
+    await sessions.note_idleness({"a": ("as it is", 100), "b": ("as it is", 50), "gone": ("as it was", 7)})
+    await sessions.note_idleness({"a": ("as it is", 60), "b": ("changed", 10)})
+    assert await sessions.idleness() == {"a": ("as it is", 100), "b": ("changed", 10)}

@@ -30,6 +30,7 @@ from storage.errors import (
 from storage.files import temporary_root
 from storage.sources import Pieces, Source
 from storage.store import Store
+from storage.uploads import Idleness
 from tests.builders import blob
 from tests.storage.conftest import Opener
 from tests.storage.probes import Recorder, failure
@@ -514,6 +515,27 @@ async def test_each_opening_of_a_store_counts_for_itself(opener: Opener, clock: 
     clock.now = 3600
     assert await opener().uploads.expire(3600) == []
     assert await first.uploads.expire(3600) == [upload]
+
+
+async def test_what_a_server_watched_counts_for_the_next(opener: Opener, clock: Clock) -> None:
+    """Restarted more often than sessions expire: what each of them saw adds up, and no time between."""
+    first = opener()
+    idle, touched = [await begin(first, b"data") for _ in range(2)]
+    known: Idleness = {}
+    for number in range(4):
+        store = opener()
+        assert await store.uploads.expire(3600, known) == []
+        clock.now += 899
+        if number == 2:
+            await append(store, touched, body(b"more"))
+        assert await store.uploads.expire(3600) == []
+        known = store.uploads.idleness()
+        clock.now += 100_000  # nobody watches
+    assert {upload: seconds for upload, (_, seconds) in known.items()} == {idle: 3596, touched: 899}
+    store = opener()
+    assert await store.uploads.expire(3600, known) == []
+    clock.now += 4
+    assert await store.uploads.expire(3600, known) == [idle]
 
 
 async def test_a_session_touched_just_before_its_lock_stays(

@@ -13,7 +13,7 @@ from registry.names import RepositoryName
 @click.command()
 @click.argument("repository", required=False, metavar="[REPO]")
 @json_option("Print JSON: sizes in bytes.")
-@settings_options("root", "untagged", "retention")
+@settings_options("root", "untagged", "retention", "quota")
 def du(repository: str | None, as_json: bool, settings: Settings) -> None:
     """Show the space that repositories take, or the tags of REPO. Works beside a running server.
 
@@ -22,6 +22,7 @@ def du(repository: str | None, as_json: bool, settings: Settings) -> None:
     STORED       each content once: ONLY HERE and SHARED with other repositories
     RECLAIMABLE  of it, what nothing needs: garbage collection deletes it within twice the grace
     ONLY         freed if this tag and its manifest go; the rest is SHARED with other tags or repositories
+    QUOTA OF     what is set in the settings, the fullest first; without REPO
 
     \b
     Examples:
@@ -31,8 +32,8 @@ def du(repository: str | None, as_json: bool, settings: Settings) -> None:
     """
     if repository is None:
         with explained():
-            found = usage.repositories(settings)
-        show(lambda: usage.as_object(*found), lambda: usage.table(*found), as_json=as_json)
+            found, quotas = usage.repositories(settings), usage.quotas(settings)
+        show(lambda: usage.as_object(*found, quotas), lambda: usage.table(*found, quotas), as_json=as_json)
         return
     with explained():
         tags = usage.tags(settings, RepositoryName(repository))

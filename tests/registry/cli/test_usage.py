@@ -117,3 +117,33 @@ def test_mistakes(root: str, name: str, code: int, says: str) -> None:
     result = run(root, name)
     assert (result.exit_code, result.stdout) == (code, "")
     assert says in result.stderr
+
+
+# -- quotas ----------------------------------------------------------------------------------------------
+
+QUOTAS = (
+    '[{bytes = "1MB", tags = 4}, {repositories = ["a"], each = true, tags = 2},'
+    ' {repositories = ["c*"], tags = 1}]'
+)
+
+
+def test_quotas_for_people(root: str) -> None:
+    lines = run(root, "--quota", QUOTAS).stdout.partition("\n\n")[2].splitlines()
+    cells = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
+    assert cells == [
+        ["QUOTA OF", "KIND", "USED", "LIMIT"],
+        ["a", "tags", "2", "2"],
+        ["the registry", "bytes", "82.1 kB", "1.0 MB"],
+        ["the registry", "tags", "3", "4"],
+        ["c* together", "tags", "0", "1"],
+    ]
+
+
+def test_quotas_for_programs(root: str) -> None:
+    held = 2 * len(SHARED + IMAGE) + len(OWN + OTHER + LOOSE)
+    assert json.loads(run(root, "--json").stdout)["quotas"] == []
+    assert json.loads(run(root, "--json", "--quota", QUOTAS).stdout)["quotas"][1] == {
+        "name": "the registry",
+        "limit": {"bytes": 10**6, "tags": 4},
+        "used": {"bytes": held, "tags": 3},
+    }

@@ -1,0 +1,64 @@
+"""`rate`: so many requests in a time for each identity, or each address of who has none."""
+
+import heapq
+import ipaddress
+import math
+import time
+from collections.abc import Callable
+from functools import lru_cache
+
+from registry.access import Actor, Operation
+from registry.errors import TooManyRequests
+from registry.rates import Rate
+
+_MOST = 16_384  # clients remembered for a rate
+_ROUNDING = 1e-6  # seconds by which sums of floating-point numbers may be off
+
+
+class RequestRate:
+    """A bucket of tokens for each client, kept as the time at which it will be full again.
+
+    In this process's memory: each worker counts by itself.
+    """
+
+    def __init__(self, rate: Rate, *, clock: Callable[[], float] = time.monotonic, most: int = _MOST) -> None:
+        self._rate, self._clock, self._most = rate, clock, most
+        self._interval = rate.period / rate.number
+        self._depth = rate.burst * self._interval  # seconds that an empty bucket takes to fill
+        self._full: dict[str, float] = {}
+
+    def count(self, actor: Actor, operation: Operation) -> None:
+        if not self._rate.covers(actor, operation.action):
+            return
+        # No name has the space that is before an address.
+        client = actor.name or " " + network(actor.address)
+        now = self._clock()
+        full = max(self._full.get(client, now), now) + self._interval
+        if (wait := full - now - self._depth) > _ROUNDING:
+            raise TooManyRequests(
+                f"more than {self._rate.number} requests in {self._rate.period} s",
+                retry_after=math.ceil(wait),
+            )
+        self._full[client] = full
+        if len(self._full) > self._most:
+            self._forget(now)
+
+    def _forget(self, now: float) -> None:
+        """Of a full bucket nothing is lost; where that is not enough, the fullest go."""
+        self._full = {client: full for client, full in self._full.items() if full > now}
+        if len(self._full) > self._most // 2:
+            self._full = dict(heapq.nlargest(self._most // 2, self._full.items(), key=lambda item: item[1]))
+
+
+@lru_cache(_MOST)
+def network(address: str) -> str:
+    """Whom an address stands for: of IPv6 the first 64 bits, for a customer has at least all of the rest."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = ipaddress.IPv6Address(address)
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64))
