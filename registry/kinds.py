@@ -66,6 +66,12 @@ def _host(value: object) -> str:
     return host
 
 
+def _hosts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError
+    return tuple(_host(each) for each in value)
+
+
 def _boolean(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError
@@ -143,6 +149,12 @@ PATTERNS = Kind(
     'patterns REPO:TAG such as "*:v*", * for anything; as text, separated by spaces or commas',
     "PATTERNS",
     _patterns,
+    lambda text: text.replace(",", " ").split(),
+)
+HOSTS = Kind(
+    "host names and addresses; as text, separated by spaces or commas",
+    "NAMES",
+    _hosts,
     lambda text: text.replace(",", " ").split(),
 )
 SPAN = Kind(f'{seconds(0).expected}; "{NEVER}" for no end', "TIME", _span)
