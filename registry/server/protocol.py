@@ -101,6 +101,7 @@ class Protocol(HttpToolsProtocol):
         if was_head := self._in_head:
             if data[0] == HANDSHAKE and not self._head_bytes:
                 self._refuse_tls()
+                return
             self._head_bytes += len(data)
         else:
             self._between += len(data)
@@ -139,6 +140,7 @@ class Protocol(HttpToolsProtocol):
             "serve HTTPS (--tls-cert and --tls-key, or --tls-self-signed), or let them use http://",
             self.client[0] if self.client else "?",
         )
+        self.send_400_response("")
 
     def _is_closed(self) -> bool:
         return self._deaf or self.transport.is_closing()
