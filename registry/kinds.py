@@ -73,6 +73,12 @@ def _host(value: object) -> str:
     return host
 
 
+def _hosts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError
+    return tuple(_host(each) for each in value)
+
+
 def _boolean(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError
@@ -188,5 +194,11 @@ URL = Kind(
     "a URL such as https://registry.example, with a port if need be and no path, or nothing", "URL", _url
 )
 SIZE = Kind('bytes, or a size such as "500MB" or "50GiB"', "SIZE", _size)
+HOSTS = Kind(
+    "host names and addresses; as text, separated by spaces or commas",
+    "NAMES",
+    _hosts,
+    lambda text: text.replace(",", " ").split(),
+)
 SPAN = Kind(f'{seconds(0).expected}; "{NEVER}" for no end', "TIME", _span)
 SWITCH = Kind("true or false", "", _boolean, _word)
