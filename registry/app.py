@@ -22,6 +22,7 @@ from registry.api.token import TokenEndpoint
 from registry.auth.accounts import Accounts
 from registry.auth.basic import BasicAuthenticator
 from registry.auth.bearer import BearerAuthenticator, Owners
+from registry.auth.certificates import Certificates
 from registry.auth.foreign import Foreign
 from registry.auth.htpasswd import Htpasswd
 from registry.auth.issuer_settings import find_token_server
@@ -98,6 +99,7 @@ def entrance(store: Store, settings: Settings) -> Entrance:
         BearerAuthenticator(tokens, owners),
         *foreign,
         BasicAuthenticator(passwords, robots),
+        *([Certificates()] if settings.tls_client_ca else []),
     ]
     authenticators: list[Authenticator] = [OpenDoor(rules, known)]
     endpoint = TokenEndpoint(tokens, owners, rules, Identities(authenticators))

@@ -23,6 +23,7 @@ from registry.auth.rules import AUTO, Entry, Rules
 from registry.kinds import (
     FILE,
     HOST,
+    HOSTS,
     NETWORKS,
     PATH,
     PATTERNS,
@@ -107,6 +108,31 @@ class Settings:
     )
     tls_key: str = field(
         default="", metadata=_about(FILE, "A PEM file with the certificate's key, without a passphrase.")
+    )
+    tls_self_signed: bool = field(
+        default=False,
+        metadata=_about(
+            SWITCH, "Serve HTTPS by a certificate made and renewed here; the start says how clients trust it."
+        ),
+    )
+    tls_names: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            HOSTS, "Names and addresses for that certificate, beside host, localhost and this machine's name."
+        ),
+    )
+    tls_client_ca: str = field(
+        default="",
+        metadata=_about(
+            FILE, "Know clients by their certificates: a PEM file with the authorities that sign them."
+        ),
+    )
+    tls_client_auth: str = field(
+        default="",
+        metadata=_about(
+            one_of("", "optional", "required"),
+            "Whether a client must show such a certificate. Empty: optional.",
+        ),
     )
     external_url: str = field(
         default="",
@@ -200,6 +226,10 @@ class Settings:
         default=(),
         metadata=_about(RATE, "How many requests a client may make: tables as docs/limits.md has them."),
     )
+
+    @property
+    def serves_https(self) -> bool:
+        return bool(self.tls_cert) or self.tls_self_signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +353,7 @@ def _from_file(path: str) -> Iterator[tuple[str, object, str]]:
 def _from_environment(variables: Mapping[str, str], warnings: list[str]) -> Iterator[tuple[str, object, str]]:
     """Values of the known variables, our own after those of the distribution image, so that ours win."""
     own: list[tuple[str, object, str]] = []
-    for variable, text in variables.items():
+    for variable, text in sorted(variables.items(), key=dropin.rank):
         if dropin.injected(variable, text) or dropin.harmless(variable, text):
             continue
         if why := dropin.refusal(variable, text, variables):
@@ -369,7 +399,7 @@ def has_accounts(settings: Settings) -> bool:
     layout = Layout(settings.root)
     files = (settings.htpasswd or layout.htpasswd, layout.robots)
     # A file that was asked for by name may come later: nobody is to come in before it.
-    said = settings.access or settings.issuers or settings.htpasswd
+    said = settings.access or settings.issuers or settings.htpasswd or settings.tls_client_ca
     return bool(said) or any(map(os.path.exists, files))
 
 
@@ -386,13 +416,7 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
             "account to log in to: make one with `registry user add NAME`, or say what anyone may do, "
             "--anonymous pull, --anonymous push (pull, push and delete) or none, or listen on 127.0.0.1"
         )
-    given = {name: getattr(settings, name) for name in ("tls_cert", "tls_key")}
-    if any(given.values()) and not all(given.values()):
-        have, lacking = sorted(given, key=given.__getitem__, reverse=True)
-        raise ConfigError(
-            f"{have} = {given[have]} ({sources[have]}) serves HTTPS only together with {lacking}: "
-            f"give {SCHEMA[lacking].flag} FILE too, or neither for plain HTTP"
-        )
+    _check_tls(settings, sources)
     if settings.issuers and not is_installed():
         raise ConfigError(
             f"issuers ({sources['issuers']}) needs a library that verifies their tokens: "
@@ -400,3 +424,33 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
         )
     if settings.ephemeral and sources["root"].startswith("flag") and sources["ephemeral"].startswith("flag"):
         raise ConfigError("--ephemeral makes its own temporary root: give it or --root, not both")
+
+
+def _check_tls(settings: Settings, sources: Mapping[str, str]) -> None:
+    given = {name: getattr(settings, name) for name in ("tls_cert", "tls_key")}
+    if any(given.values()) and not all(given.values()):
+        have, lacking = sorted(given, key=given.__getitem__, reverse=True)
+        raise ConfigError(
+            f"{have} = {given[have]} ({sources[have]}) serves HTTPS only together with {lacking}: "
+            f"give {SCHEMA[lacking].flag} FILE too, or neither for plain HTTP"
+        )
+    if settings.tls_self_signed and settings.tls_cert:
+        raise ConfigError(
+            f"tls_self_signed ({sources['tls_self_signed']}) makes a certificate, and "
+            f"tls_cert = {settings.tls_cert} ({sources['tls_cert']}) names one: give one of the two"
+        )
+    if settings.tls_names and not settings.tls_self_signed:
+        raise ConfigError(
+            f"tls_names ({sources['tls_names']}) are for the certificate that --tls-self-signed makes: "
+            "give that too, or leave them out"
+        )
+    if settings.tls_client_auth and not settings.tls_client_ca:
+        raise ConfigError(
+            f"tls_client_auth = {settings.tls_client_auth} ({sources['tls_client_auth']}) needs the "
+            "authorities that sign the clients' certificates: give --tls-client-ca FILE too"
+        )
+    if settings.tls_client_ca and not settings.serves_https:
+        raise ConfigError(
+            f"tls_client_ca = {settings.tls_client_ca} ({sources['tls_client_ca']}) needs HTTPS: "
+            "give --tls-cert and --tls-key, or --tls-self-signed"
+        )

@@ -30,8 +30,6 @@ _NO_USERS = "REGISTRY_AUTH_HTPASSWD_PATH is not: name the file of the users in i
 _REFUSED: Mapping[str, str] = {
     "REGISTRY_AUTH": "this kind of logins is not supported, and without them the registry would be open; "
     "unset it, and make users with `registry user add`, or name a file of them in REGISTRY_HTPASSWD",
-    "REGISTRY_HTTP_TLS_CLIENT": "client certificates are not supported yet, and without them the registry "
-    "would be open; unset it, and let a proxy such as nginx ask for them",
     "REGISTRY_HTTP_TLS_LETSENCRYPT_": "certificates are not fetched; unset it, "
     "and name the files that a program such as certbot keeps, in REGISTRY_TLS_CERT and REGISTRY_TLS_KEY",
     "REGISTRY_HTTP_TLS_MINIMUMTLS": "TLS 1.2 is always the least that is spoken; unset it",
@@ -67,7 +65,14 @@ def refusal(variable: str, text: str, others: Collection[str]) -> str:
         return ""
     if variable == "REGISTRY_STORAGE":
         return f"it asks for the storage driver {text!r}: {_ELSEWHERE}"
+    if re.fullmatch(r"REGISTRY_HTTP_TLS_CLIENTCAS_0*[1-9][0-9]*", variable, re.ASCII):
+        return "the authorities are read from one file; put all certificates into that of _CLIENTCAS_0"
     return next((why for prefix, why in _REFUSED.items() if variable.startswith(prefix)), "")
+
+
+def rank(given: tuple[str, str]) -> bool:
+    """In which order variables are read, the last wins: CLIENTCAS decides what CLIENTAUTH does, too."""
+    return given[0] == "REGISTRY_HTTP_TLS_CLIENTAUTH"
 
 
 def _address(text: str) -> dict[str, str]:
@@ -76,6 +81,19 @@ def _address(text: str) -> dict[str, str]:
     if not colon:
         raise ValueError("expected HOST:PORT, such as 0.0.0.0:5000 or :5000")
     return {"host": host or "0.0.0.0", "port": port}  # noqa: S104 (what the name means in that image)
+
+
+def _client_authorities(text: str) -> dict[str, str]:
+    """Whoever names them there lets nobody in without a certificate, unless CLIENTAUTH says otherwise."""
+    return {"tls_client_ca": text.strip().strip("[]\"' "), "tls_client_auth": "required"}
+
+
+def _client_auth(text: str) -> dict[str, str]:
+    """Raises ValueError for the two that would take a certificate which nobody has verified."""
+    modes = {"require-and-verify-client-cert": "required", "verify-client-cert-if-given": "optional"}
+    if text not in modes:
+        raise ValueError(f"expected {' or '.join(modes)}; certificates are always verified")
+    return {"tls_client_auth": modes[text]}
 
 
 def _logging(text: str) -> dict[str, str]:
@@ -103,6 +121,9 @@ ALIASES: Mapping[str, Callable[[str], Mapping[str, str]]] = {
     "REGISTRY_HTTP_TLS_KEY": lambda text: {"tls_key": text},
     "REGISTRY_AUTH": lambda text: {},
     "REGISTRY_AUTH_HTPASSWD_PATH": lambda text: {"htpasswd": text},
+    "REGISTRY_HTTP_TLS_CLIENTCAS": _client_authorities,
+    "REGISTRY_HTTP_TLS_CLIENTCAS_0": _client_authorities,
+    "REGISTRY_HTTP_TLS_CLIENTAUTH": _client_auth,
     "REGISTRY_HTTP_DRAINTIMEOUT": lambda text: {"drain": text},
     "REGISTRY_LOG_ACCESSLOG_DISABLED": _logging,
 }

@@ -73,6 +73,12 @@ def _host(value: object) -> str:
     return host
 
 
+def _hosts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError
+    return tuple(_host(each) for each in value)
+
+
 def _boolean(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError
@@ -176,6 +182,12 @@ PATTERNS = Kind(
     'patterns REPO:TAG such as "*:v*", * for anything; as text, separated by spaces or commas',
     "PATTERNS",
     _patterns,
+    lambda text: text.replace(",", " ").split(),
+)
+HOSTS = Kind(
+    "host names and addresses; as text, separated by spaces or commas",
+    "NAMES",
+    _hosts,
     lambda text: text.replace(",", " ").split(),
 )
 NETWORKS = Kind(

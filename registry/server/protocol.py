@@ -23,15 +23,18 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from registry.api.prompt import Prompt
 from registry.api.sending import ZERO_COPY
 from registry.app import PROMPT, THREADS
+from registry.server.client_names import name_of
 from registry.server.corked import Corked
 from registry.server.crowd import Crowd, most_connections
 from registry.server.exchange import Exchange
 from registry.server.framing import framing_of
+from registry.server.handshakes import HANDSHAKE
 from registry.server.heads import Ends, Refused, require_one_meaning
 from registry.server.limits import Limits
 from registry.server.patience import Patience
 from registry.server.readiness import untaken
 from registry.server.refusals import refusal
+from registry.server.seldom import Seldom
 from registry.server.taken import TakenBody
 from registry.server.timers import Timer
 from registry.server.zero_copy import Copier
@@ -39,7 +42,7 @@ from registry.server.zero_copy import Copier
 logger = logging.getLogger("registry")
 
 # In the app's state, beside what the lifespan has put there: one for all connections.
-COPIER, CROWD = "copier", "crowd"
+COPIER, CROWD, SELDOM = "copier", "crowd", "seldom"
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -65,6 +68,7 @@ class Protocol(HttpToolsProtocol):
     _paused = (0.0, 0)  # when writing had to wait, and for how many bytes
     _held: bytearray | None = None  # what came behind a head whose body nobody has asked for yet
     _behind = b""  # what came behind a request that waits for another's answer
+    _certificate = ""  # the name in the client's, which the TLS layer has verified
 
     # -- the head ------------------------------------------------------------------------------------
 
@@ -80,6 +84,7 @@ class Protocol(HttpToolsProtocol):
             self.copier = self.app_state.setdefault(COPIER, Copier(threads))
         if self.scheme == "https":
             transport.set_write_buffer_limits(high=self.limits.tls_waiting)
+            self._certificate = name_of(transport, self._seldom())
         self._head_timer.start(self.limits.head_seconds, self._head_is_late)
         self._join_crowd()
 
@@ -133,6 +138,9 @@ class Protocol(HttpToolsProtocol):
         # The parser keeps a field until it is whole, and copies it at every piece that arrives.
         most = self.limits.head_bytes
         if was_head := self._in_head:
+            if data[0] == HANDSHAKE and not self._head_bytes:
+                self._refuse_tls()
+                return
             room, self._head_bytes = most - self._head_bytes, self._head_bytes + len(data)
             super().data_received(data[:room])
         else:
@@ -154,6 +162,19 @@ class Protocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
+
+    def _seldom(self) -> Seldom:
+        found: Seldom = self.app_state.setdefault(SELDOM, Seldom())
+        return found
+
+    def _refuse_tls(self) -> None:
+        """In HTTP, and no alert: Go's clients know it by that, say so, and some go on in plain HTTP."""
+        self._seldom().say(
+            "TLS on the plain HTTP port by %s, answered with 400: some clients try it first; for the others "
+            "serve HTTPS (--tls-cert and --tls-key, or --tls-self-signed), or let them use http://",
+            self.client[0] if self.client else "?",
+        )
+        self._refuse(400, "this port speaks plain HTTP, and the request came by TLS: use http://")
 
     def _is_closed(self) -> bool:
         return self._deaf or self.transport.is_closing()
@@ -208,7 +229,8 @@ class Protocol(HttpToolsProtocol):
         if self.parser.get_http_version() != "1.1":  # the long way keeps no connection of an older client
             return False
         try:
-            answer = self._prompt.find(self.parser.get_method(), self.url, self.headers, self.client)
+            method = self.parser.get_method()
+            answer = self._prompt.find(method, self.url, self.headers, self.client, self._certificate)
         except Exception:  # to the parser it would be the request's fault
             logger.exception("an answer could not be given again")
             return False
@@ -383,6 +405,8 @@ class Protocol(HttpToolsProtocol):
         # Under TLS the bytes have to pass through the transport.
         sends = self.scheme == "http" and self.copier is not None
         cycle.scope["extensions"] = {ZERO_COPY: {}} if sends else {}
+        if self._certificate:
+            cycle.scope["extensions"]["tls"] = {"client_cert_name": self._certificate}
         cycle.transport = cast("asyncio.Transport", self.corked)
         super()._start_asgi_task(cycle, partial(Exchange(self, cycle).run, app))
 

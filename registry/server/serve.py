@@ -20,7 +20,9 @@ from registry.api.access_log import Lines
 from registry.app import build, create_app, open_settings
 from registry.auth.rules import AUTO
 from registry.config import ConfigError, Settings, access_rules_of, is_loopback
+from registry.server.loop import Config
 from registry.server.protocol import Protocol
+from registry.server.renewal import renewing
 from registry.server.stopping import Server, Supervisor, follow_supervisor
 from registry.server.tls import context
 from storage.errors import StorageError
@@ -62,7 +64,7 @@ def serve(settings: Settings) -> int:
 
 
 def _config(factory: partial[Router], settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
+    return Config(
         factory,
         factory=True,
         http=Protocol,  # on httptools, never h11: that accepts ambiguous framing
@@ -84,13 +86,11 @@ def _config(factory: partial[Router], settings: Settings) -> uvicorn.Config:
 def _context(settings: Settings, *_: object) -> ssl.SSLContext:
     """Each process makes its own, for a context does not travel."""
     try:
-        made = context(settings)
+        return renewing(settings)
     except ConfigError as error:
         _configure_logging()
         logging.getLogger("registry").error("a worker cannot serve HTTPS: %s", error)
         sys.exit(STARTUP_FAILURE)
-    assert made is not None
-    return made
 
 
 def _raise_descriptor_limit() -> None:

@@ -1,18 +1,28 @@
-"""TLS: the certificate and its key, checked before anything listens."""
+"""TLS: the certificate and its key, and whose certificates clients show; checked before anything listens."""
 
 import ssl
 
 from registry.config import ConfigError, Settings
+from registry.server.handshakes import Context
+from registry.server.seldom import Seldom
+
+_MODES = {"": ssl.CERT_OPTIONAL, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 
 
-def context(settings: Settings) -> ssl.SSLContext | None:
+def files_of(settings: Settings) -> tuple[str, ...]:
+    """What a context is made from."""
+    return tuple(filter(None, (settings.tls_cert, settings.tls_key, settings.tls_client_ca)))
+
+
+def context(settings: Settings, seldom: Seldom | None = None) -> ssl.SSLContext | None:
     """What connections are wrapped in; None serves plain HTTP. Raises ConfigError."""
     certificate, key = settings.tls_cert, settings.tls_key
     if not certificate:
         return None
     _require("tls_cert", certificate, b"-----BEGIN CERTIFICATE-----")
     _require("tls_key", key, b"PRIVATE KEY-----")
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made = Context(ssl.PROTOCOL_TLS_SERVER)
+    made.seldom = seldom or Seldom()
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     # The client chooses among the ciphers, since it knows whether its processor has AES. Clients written in
     # Go put AES-128 first if so; our own order would hold them to AES-256, which costs more.
@@ -26,7 +36,22 @@ def context(settings: Settings) -> ssl.SSLContext | None:
         ) from None
     except ssl.SSLError as error:
         raise ConfigError(_why(certificate, key, error)) from error
+    if settings.tls_client_ca:
+        _ask_for_certificates(made, settings)
     return made
+
+
+def _ask_for_certificates(made: ssl.SSLContext, settings: Settings) -> None:
+    authorities = settings.tls_client_ca
+    _require("tls_client_ca", authorities, b"-----BEGIN CERTIFICATE-----")
+    try:
+        made.load_verify_locations(authorities)
+    except ssl.SSLError as error:
+        raise ConfigError(
+            f"tls_client_ca = {authorities} cannot be used: {error.reason or error}; "
+            "give the certificates of the authorities that sign your clients', in PEM form"
+        ) from error
+    made.verify_mode = _MODES[settings.tls_client_auth]
 
 
 class _Encrypted(Exception):
@@ -47,7 +72,7 @@ def _require(name: str, path: str, mark: bytes) -> None:
             f"{name} = {path} cannot be read: {error.strerror}; name a PEM file that the server may read"
         ) from error
     if mark not in content:
-        what = "certificate" if name == "tls_cert" else "private key"
+        what = "private key" if name == "tls_key" else "certificate"
         raise ConfigError(f"{name} = {path} holds no {what} in PEM form; name a file that does")
 
 

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ import uvloop
 
 from registry.app import PROMPT, THREADS
 from registry.server.limits import Limits
+from registry.server.loop import impatient
 from registry.server.protocol import Protocol
 from storage.threads import Threads
 
@@ -32,7 +35,12 @@ current = "asyncio"  # the one that `serving` takes; the fixture `each_loop` set
 
 @contextlib.contextmanager
 def serving(
-    app: App, *, keep_alive: int = 5, http: type[Protocol] = Protocol, prompt: object = None
+    app: App,
+    *,
+    keep_alive: int = 5,
+    http: type[Protocol] = Protocol,
+    prompt: object = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[tuple[str, int]]:
     """A uvicorn with our protocol in a thread of this process. `prompt` has a `find` as api.prompt.Prompt."""
     threads = Threads()
@@ -52,12 +60,14 @@ def serving(
         log_config=None,
         timeout_graceful_shutdown=2,
         timeout_keep_alive=keep_alive,
+        ssl_context_factory=None if tls is None else lambda *_: tls,
     )
+    make_loop = LOOPS[current] if tls is None else partial(impatient, LOOPS[current])
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
 
     def run() -> None:
-        with asyncio.Runner(loop_factory=LOOPS[current]) as runner:
+        with asyncio.Runner(loop_factory=make_loop) as runner:
             runner.run(server.serve([listener]))
 
     thread = threading.Thread(target=run, daemon=True)

@@ -27,7 +27,9 @@ class Prompt:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def find(self, method: bytes, target: bytes, headers: object, client: object) -> bytes | None:
+    def find(
+        self, method: bytes, target: bytes, headers: object, client: object, certificate: str
+    ) -> bytes | None:
         self.asked.append(target.decode())
         if target.startswith(b"/fail"):
             raise RuntimeError("a test says so")

@@ -1,0 +1,106 @@
+"""Handshakes that fail, so that the other side learns why.
+
+asyncio and uvloop let go of a connection as soon as OpenSSL refuses it: the alert, which would have told the
+client, stays in the buffer; and a client that speaks plain HTTP is told nothing at all. Both loops do TLS in
+memory, with an object of the context that they are given. Ours, when it refuses, writes so into the outgoing
+buffer and asks for more bytes, whereupon the loop sends what is there. What ends the connection is the
+client, or the time for a handshake (loop.py). Nothing here is called once a handshake is complete.
+"""
+
+import json
+import re
+import ssl
+from typing import Any
+
+from registry.server.seldom import Seldom
+
+HANDSHAKE = 0x16  # the first byte of TLS: the type of the record
+_SHOWN = 60  # characters of a request that are logged
+
+_TEXT = "this port speaks HTTPS, and the request came in plain HTTP: use https://"
+_BODY = json.dumps({"errors": [{"code": "UNSUPPORTED", "message": _TEXT, "detail": {}}]}).encode()
+_ANSWER = (
+    b"HTTP/1.1 400 Bad Request\r\n"
+    b"content-type: application/json\r\n"
+    b"x-content-type-options: nosniff\r\n"
+    b"content-length: %d\r\n"
+    b"connection: close\r\n\r\n%b" % (len(_BODY), _BODY)
+)
+# From the request's first line, without a query, which may hold a secret; from the fields, who sent it.
+_TARGET = re.compile(rb"[A-Z]+ [^ ?\r\n]*")
+_AGENT = re.compile(rb"\r\nuser-agent: *([^\r\n]*)", re.IGNORECASE)
+# What a client brings about that only looks, or that gives up: no line is worth it.
+_SILENT = {"UNEXPECTED_EOF_WHILE_READING", "UNSUPPORTED_PROTOCOL", "NO_SHARED_CIPHER", "HTTP_REQUEST"}
+
+
+class Handshake(ssl.SSLObject):
+    """One connection's TLS."""
+
+    incoming: ssl.MemoryBIO
+    seldom: Seldom
+    _begun = False  # the first byte was TLS's
+    _refused: ssl.SSLError | None = None
+
+    def bind(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, seldom: Seldom) -> None:
+        self.incoming, self._outgoing, self.seldom = incoming, outgoing, seldom
+
+    def do_handshake(self) -> None:
+        if self._refused or (not self._begun and self._is_plain()):
+            self.incoming.read()  # a close with bytes unread would take the answer back
+            raise ssl.SSLWantReadError
+        try:
+            super().do_handshake()
+        except ssl.SSLWantReadError:
+            raise
+        except ssl.SSLError as error:
+            self._refused = error
+            self._tell(error)
+            if not self._outgoing.pending:
+                raise
+            raise ssl.SSLWantReadError from None
+
+    def _is_plain(self) -> bool:
+        """Whether what has come is no TLS; then it is answered."""
+        if not self.incoming.pending:
+            return False
+        begin = self.incoming.read()
+        if begin[0] == HANDSHAKE or not chr(begin[0]).isalpha():
+            self.incoming.write(begin)
+            self._begun = True
+            return False
+        self._refused = ssl.SSLError("plain HTTP")
+        self._outgoing.write(_ANSWER)
+        agent = _AGENT.search(begin)
+        self.seldom.say(
+            "plain HTTP on the HTTPS port, answered with 400: %s by %s; let the client use https://",
+            _shown(found[0] if (found := _TARGET.match(begin)) else b""),
+            _shown(agent[1] if agent else b""),
+        )
+        return True
+
+    def _tell(self, error: ssl.SSLError) -> None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            self.seldom.say("a client's certificate was refused: %s", error.verify_message)
+        elif error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+            self.seldom.say("a client without a certificate was refused: tls_client_auth asks for one")
+        elif error.reason and error.reason not in _SILENT:
+            self.seldom.say("a TLS handshake failed: %s", error.reason)
+
+
+class Context(ssl.SSLContext):
+    """A context whose connections refuse as `Handshake` does."""
+
+    sslobject_class = Handshake
+    seldom: Seldom
+
+    def wrap_bio(
+        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *rest: Any, **named: Any
+    ) -> Handshake:
+        made = super().wrap_bio(incoming, outgoing, *rest, **named)
+        assert isinstance(made, Handshake)
+        made.bind(incoming, outgoing, self.seldom)
+        return made
+
+
+def _shown(text: bytes) -> str:
+    return ascii(text[:_SHOWN].decode("latin-1")) if text else "?"

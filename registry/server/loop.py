@@ -1,0 +1,23 @@
+"""The event loop, told what uvicorn does not pass on."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import uvicorn
+
+HANDSHAKE_SECONDS = 10.0  # for a TLS handshake, from the first byte on; both loops would wait for a minute
+
+
+class Config(uvicorn.Config):
+    """A server's, whose loop gives up on slow handshakes."""
+
+    def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
+        made = super().get_loop_factory() or asyncio.new_event_loop
+        return partial(impatient, made) if self.is_ssl else made
+
+
+def impatient(make: Callable[[], asyncio.AbstractEventLoop]) -> asyncio.AbstractEventLoop:
+    loop = make()
+    vars(loop)["create_server"] = partial(loop.create_server, ssl_handshake_timeout=HANDSHAKE_SECONDS)
+    return loop

@@ -1,0 +1,245 @@
+"""Who is refused before HTTP begins learns why, and is let go in time; who is not has a name."""
+
+import contextlib
+import http.client
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from registry.config import Settings
+from registry.server import loop
+from registry.server.tls import context
+from tests.certificates import Certificate, make_authority, make_certificate, sign
+from tests.server.serving import SECONDS, connected, get, read_answer, serving
+
+pytestmark = pytest.mark.usefixtures("each_loop")
+
+VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+BODY = bytes(8 * 2**20)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    server: Certificate
+    authority: Certificate
+    build: Certificate
+    stranger: Certificate  # of an authority that nobody knows
+    website: Certificate  # for servers only
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("tls")
+    authority, other = make_authority(folder), make_authority(folder, "other")
+    return Made(
+        make_certificate(folder),
+        authority,
+        sign(authority, "build"),
+        sign(other, "stranger"),
+        sign(authority, "website", extensions=("extendedKeyUsage=serverAuth",)),
+    )
+
+
+def server_context(made: Made, auth: str = "") -> ssl.SSLContext:
+    authorities = str(made.authority.cert) if auth else ""
+    server = context(
+        Settings(
+            root="/",
+            tls_cert=str(made.server.cert),
+            tls_key=str(made.server.key),
+            tls_client_ca=authorities,
+            tls_client_auth=auth,
+        )
+    )
+    assert server
+    return server
+
+
+def client_context(made: Made, shows: Certificate | None = None) -> ssl.SSLContext:
+    client = ssl.create_default_context(cafile=str(made.server.cert))
+    if shows:
+        client.load_cert_chain(shows.cert, shows.key)
+    return client
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with the name that the scope has."""
+    body = scope["extensions"].get("tls", {}).get("client_cert_name", "nobody").encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Prompt:
+    """Answers with the name that it is told."""
+
+    def find(
+        self, method: bytes, target: bytes, headers: object, client: object, certificate: str
+    ) -> bytes | None:
+        body = b"prompt " + certificate.encode()
+        return b"content-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+@contextlib.contextmanager
+def opened(address: tuple[str, int], client: ssl.SSLContext, session: Any = None) -> Iterator[ssl.SSLSocket]:
+    with (
+        connected(address) as plain,
+        client.wrap_socket(plain, server_hostname="localhost", session=session) as stream,
+    ):
+        yield stream
+
+
+def ask(stream: socket.socket) -> bytes:
+    stream.sendall(get())
+    with stream.makefile("rb") as file:
+        return read_answer(file)[1]
+
+
+PLAIN = {
+    "GET": [get("GET", "/v2/?secret=1", "User-Agent: docker/28")],
+    "DELETE": [get("DELETE")],
+    "byte by byte": [bytes([byte]) for byte in get()],
+    "with a body": [get("PUT", "/", f"Content-Length: {len(BODY)}"), BODY],
+}
+
+
+@pytest.mark.parametrize("pieces", PLAIN.values(), ids=PLAIN)
+def test_plain_http_is_told_to_use_https(
+    made: Made, pieces: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "registry")
+    with serving(app, tls=server_context(made)) as address:
+        with connected(address) as client:
+            for piece in pieces:
+                client.sendall(piece)
+            answer = http.client.HTTPResponse(client)
+            answer.begin()
+            assert answer.status == 400
+            assert b"use https://" in answer.read()
+            assert answer.headers["connection"] == "close"
+        with opened(address, client_context(made)) as stream:
+            assert ask(stream) == b"nobody"
+    [line] = [record.getMessage() for record in caplog.records if record.name == "registry"]
+    assert "plain HTTP on the HTTPS port" in line
+    assert "secret" not in line
+
+
+def test_the_log_says_who_spoke_plain_http(made: Made, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "registry")
+    hostile = get("GET", "/v2/\x1b[2J", "User-Agent: docker/28\x1b")
+    with serving(app, tls=server_context(made)) as address:
+        for _ in range(3):
+            with connected(address) as client:
+                client.sendall(hostile)
+                assert client.recv(2**16)
+    [line] = [record.getMessage() for record in caplog.records if record.name == "registry"]
+    assert r"'GET /v2/\x1b[2J' by 'docker/28\x1b'" in line
+
+
+@pytest.mark.parametrize("pieces", [[], [b"\x16"], [get(), get()]])
+def test_a_handshake_has_its_time(made: Made, pieces: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "HANDSHAKE_SECONDS", 0.3)
+    with serving(app, tls=server_context(made)) as address, connected(address) as client:
+        begun = time.monotonic()
+        for piece in pieces:
+            client.sendall(piece)
+        with contextlib.suppress(ConnectionResetError):
+            while client.recv(2**16):
+                continue
+        assert 0.2 < time.monotonic() - begun < SECONDS / 4
+
+
+def test_the_time_is_ten_seconds() -> None:
+    assert loop.HANDSHAKE_SECONDS == 10
+
+
+REFUSED = {
+    "none": (None, "certificate required|handshake failure", "without a certificate"),
+    "stranger": ("stranger", "unknown ca", "unable to get local issuer"),
+    "website": ("website", "unsupported certificate", "unsuitable certificate purpose"),
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("shows", "told", "logged"), REFUSED.values(), ids=REFUSED)
+def test_a_certificate_that_will_not_do(
+    made: Made,
+    shows: str | None,
+    told: str,
+    logged: str,
+    version: ssl.TLSVersion,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "registry")
+    client = client_context(made, getattr(made, shows) if shows else None)
+    client.maximum_version = version
+    with serving(app, tls=server_context(made, "required")) as address:
+        with pytest.raises(ssl.SSLError, match=f"(?i){told}"), opened(address, client) as stream:
+            ask(stream)
+        with opened(address, client_context(made, made.build)) as stream:
+            assert ask(stream) == b"build"
+    assert logged in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("auth", "shows", "name"),
+    [("optional", "", b"nobody"), ("optional", "build", b"build"), ("", "build", b"nobody")],
+)
+def test_the_name_reaches_the_app(made: Made, auth: str, shows: str, name: bytes) -> None:
+    client = client_context(made, made.build if shows else None)
+    with serving(app, tls=server_context(made, auth)) as address, opened(address, client) as stream:
+        assert [ask(stream), ask(stream)] == [name, name]
+
+
+def test_optional_is_no_leave_for_strangers(made: Made) -> None:
+    with (
+        serving(app, tls=server_context(made, "optional")) as address,
+        pytest.raises(ssl.SSLError, match=r"(?i)unknown ca"),
+        opened(address, client_context(made, made.stranger)) as stream,
+    ):
+        ask(stream)
+
+
+def test_the_name_reaches_the_prompt_path(made: Made) -> None:
+    tls = server_context(made, "optional")
+    with serving(app, tls=tls, prompt=Prompt()) as address:
+        for shows, body in ((made.build, b"prompt build"), (None, b"prompt ")):
+            with opened(address, client_context(made, shows)) as stream:
+                assert ask(stream) == body
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_resumed_session_keeps_the_name(made: Made, version: ssl.TLSVersion) -> None:
+    client = client_context(made, made.build)
+    client.maximum_version = version
+    with serving(app, tls=server_context(made, "required")) as address:
+        with opened(address, client) as stream:
+            assert ask(stream) == b"build"
+            session = stream.session
+        with opened(address, client, session) as stream:
+            assert stream.session_reused
+            assert ask(stream) == b"build"
+
+
+def test_tls_on_a_plain_port_is_answered_in_http(caplog: pytest.LogCaptureFixture) -> None:
+    """Go's clients look for HTTP/ in place of a record: they say so, and some go on in plain HTTP."""
+    caplog.set_level(logging.INFO, "registry")
+    hello = ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    with serving(app) as address:
+        for _ in range(2):
+            with connected(address) as plain:
+                plain.sendall(hello.read() or b"\x16\x03\x01")
+                answer = b"".join(iter(lambda: plain.recv(2**16), b""))
+                assert answer.startswith(b"HTTP/1.1 400 ")
+                assert b"use http://" in answer
+    [line] = [record.getMessage() for record in caplog.records if record.name == "registry"]
+    assert "TLS on the plain HTTP port by 127.0.0.1" in line
