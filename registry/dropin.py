@@ -30,6 +30,8 @@ _NO_USERS = "REGISTRY_AUTH_HTPASSWD_PATH is not: name the file of the users in i
 _REFUSED: Mapping[str, str] = {
     "REGISTRY_AUTH": "this kind of logins is not supported, and without them the registry would be open; "
     "unset it, and make users with `registry user add`, or name a file of them in REGISTRY_HTPASSWD",
+    "REGISTRY_HTTP_TLS_CLIENT": "the authorities of client certificates are read from one file; unset it, "
+    "and put them all into that of REGISTRY_HTTP_TLS_CLIENTCAS_0",
     "REGISTRY_HTTP_TLS_LETSENCRYPT_": "certificates are not fetched; unset it, "
     "and name the files that a program such as certbot keeps, in REGISTRY_TLS_CERT and REGISTRY_TLS_KEY",
     "REGISTRY_HTTP_TLS_MINIMUMTLS": "TLS 1.2 is always the least that is spoken; unset it",
@@ -65,8 +67,6 @@ def refusal(variable: str, text: str, others: Collection[str]) -> str:
         return ""
     if variable == "REGISTRY_STORAGE":
         return f"it asks for the storage driver {text!r}: {_ELSEWHERE}"
-    if re.fullmatch(r"REGISTRY_HTTP_TLS_CLIENTCAS_0*[1-9][0-9]*", variable, re.ASCII):
-        return "the authorities are read from one file; put all certificates into that of _CLIENTCAS_0"
     return next((why for prefix, why in _REFUSED.items() if variable.startswith(prefix)), "")
 
 
@@ -84,8 +84,14 @@ def _address(text: str) -> dict[str, str]:
 
 
 def _client_authorities(text: str) -> dict[str, str]:
-    """Whoever names them there lets nobody in without a certificate, unless CLIENTAUTH says otherwise."""
-    return {"tls_client_ca": text.strip().strip("[]\"' "), "tls_client_auth": "required"}
+    """Whoever names them there lets nobody in without a certificate, unless CLIENTAUTH says otherwise.
+
+    Raises ValueError.
+    """
+    one = text.strip().removeprefix("[").removesuffix("]").strip("\"' ")
+    if "," in one:
+        raise ValueError("the authorities are read from one file: put all certificates into that")
+    return {"tls_client_ca": one, "tls_client_auth": "required"}
 
 
 def _client_auth(text: str) -> dict[str, str]:

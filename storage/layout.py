@@ -17,6 +17,8 @@
     ROOT/origin                  what this root is a copy of; without `format` beside it, an unfinished one
     ROOT/htpasswd                the users: names and bcrypt hashes; its being there turns access control on
     ROOT/secrets/                0700; made when it is first needed
+    ROOT/secrets/tls-*           of --tls-self-signed: the authority and the certificate that it signed, with
+                                 their keys; tls-ca.crt is what clients are given
     ROOT/secrets/<name>.key      0400; 32 random bytes, made once, that all processes share
     ROOT/secrets/robots.json     0600; robot tokens: names, scopes and digests of their secrets
     ROOT/degraded                there after a failed fsync; `registry fsck --repair` removes it
@@ -112,6 +114,18 @@ class Layout:
     @property
     def robots(self) -> str:
         return self._at("secrets", "robots.json")
+
+    @property
+    def tls_authority(self) -> str:
+        return self._at("secrets", "tls-authority.pem")
+
+    @property
+    def tls_ca(self) -> str:
+        return self._at("secrets", "tls-ca.crt")
+
+    @property
+    def tls_served(self) -> str:
+        return self._at("secrets", "tls-server.pem")
 
     def key(self, name: str) -> str:
         """Raises ValueError for a name that none of ours is."""

@@ -23,10 +23,19 @@ from registry.config import ConfigError, Settings, access_rules_of, is_loopback
 from registry.server.loop import Config
 from registry.server.protocol import Protocol
 from registry.server.renewal import renewing
+from registry.server.self_signed import (
+    Kept,
+    SelfSigned,
+    machine_name,
+    names_of,
+    require_library,
+    trust_steps,
+)
 from registry.server.stopping import Server, Supervisor, follow_supervisor
 from registry.server.tls import context
 from storage.errors import StorageError
 from storage.files import temporary_root
+from storage.secrets import Secrets
 
 _BACKLOG = 2048  # Docker 20.10 opens a connection for each request
 _KEEP_ALIVE = 120  # seconds; Go clients idle 90 s, and a PUT must not meet a connection just being closed
@@ -38,27 +47,39 @@ _HEALTHCHECK = 30  # seconds that a busy worker has to answer its supervisor
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code. Raises StoreUnusable, ConfigError."""
     signal.signal(signal.SIGTERM, _leave)
-    context(settings)  # what is wrong with it is said before anything is made or listens
+    # What is wrong with it is said before anything is made or listens.
+    if settings.tls_self_signed:
+        require_library()
+        names_of(settings)
+    context(settings)
     _raise_descriptor_limit()
+    made: Kept | None = None
     with ExitStack() as stack:
         if settings.ephemeral:
             settings = replace(settings, root=stack.enter_context(temporary_root()))
         store = open_settings(settings)
         stack.callback(store.close)
+        if settings.tls_self_signed:
+            own = SelfSigned(
+                Secrets(store.files, store.layout), store.layout, names_of(settings), machine_name()
+            )
+            made = own.keep()
+            settings = replace(settings, tls_cert=made.served, tls_key=made.served)
+            own.follow()
         listeners = _listen(settings.host, settings.port, settings.workers)
         for listener in listeners:
             stack.enter_context(listener)
         _configure_logging()
         if settings.workers > 1:
             supervisor = Supervisor(_config(partial(_work, settings), settings), listeners)
-            _greet(settings, listener, store.warnings)
+            _greet(settings, listener, store.warnings, made)
             supervisor.run()
             return 1 if supervisor.failed else 0
         server = Server(_config(partial(build, store, settings, lines=Lines(sys.stderr)), settings))
         # From here on: uvicorn handles signals only while it runs, and raises them once more at its end.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, server.handle_exit)
-        _greet(settings, listener, store.warnings)
+        _greet(settings, listener, store.warnings, made)
         server.run(sockets=[listener])
         return 0 if server.started else 1
 
@@ -154,7 +175,7 @@ def _keep_alive(listener: socket.socket) -> None:
             listener.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def _greet(settings: Settings, listener: socket.socket, warnings: tuple[str, ...]) -> None:
+def _greet(settings: Settings, listener: socket.socket, warnings: tuple[str, ...], made: Kept | None) -> None:
     host, port = listener.getsockname()[:2]
     named = {"0.0.0.0": "127.0.0.1", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     kept = "a temporary folder, removed at the end" if settings.ephemeral else settings.root
@@ -166,6 +187,8 @@ def _greet(settings: Settings, listener: socket.socket, warnings: tuple[str, ...
         print("  read-only   pushes and deletes are refused")
     plain = "" if settings.tls_cert or is_loopback(settings.host) else "; clients must allow plain HTTP"
     print(f"  open to     {_describe_access(settings)}{plain}")
+    for line in trust_steps(made, host, port) if made else ():
+        print(line)
     sys.stdout.flush()
     for warning in warnings:
         logging.getLogger("registry").warning(warning)

@@ -90,6 +90,8 @@ def answers(url: str) -> bool:
             return bool(reply.status == 200)
     except urllib.error.HTTPError as error:
         return error.code == 401
+    except ssl.SSLError as error:
+        return error.reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED"
     except (urllib.error.URLError, ConnectionError):
         return False
 

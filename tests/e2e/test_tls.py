@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.certificates import Certificate, make_certificate
+from tests.certificates import Certificate, make_authority, make_certificate, sign
 from tests.e2e.clients import Client
 from tests.e2e.conftest import Require
 from tests.e2e.images import TAG, Layout, make_layout, read_layout
@@ -121,6 +121,40 @@ def test_containerd(ctr: Client, server: Server, source: Layout, trusted: Path, 
 
     assert {digest: content(ctr, digest) for digest in source.blobs} == source.blobs
     forget(ctr)
+
+
+def test_a_certificate_that_the_registry_made(
+    require: Require, source: Layout, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """With the authority that its start names, and what binds it; containers/image is Go, as most are."""
+    skopeo, trusted = require("skopeo"), tmp_path / "trusted"
+    with serve(tmp_path_factory.mktemp("own"), "--tls-self-signed") as own:
+        image = f"docker://{own.host}/tls/own:1"
+        refused = skopeo.attempt("copy", f"oci:{source.path}:{TAG}", image)
+        trusted.mkdir()
+        shutil.copy(own.root / "secrets" / "tls-ca.crt", trusted / "ca.crt")
+        skopeo("copy", f"--dest-cert-dir={trusted}", f"oci:{source.path}:{TAG}", image)
+        skopeo("copy", f"--src-cert-dir={trusted}", image, f"oci:{tmp_path / 'back'}:{TAG}")
+
+    assert b"certificate" in refused.stderr
+    assert read_layout(tmp_path / "back") == (source.digest, source.blobs)
+
+
+def test_a_client_with_a_certificate(
+    require: Require, certificate: Certificate, source: Layout, trusted: Path, tmp_path: Path
+) -> None:
+    """As docker and podman look for it: client.cert and client.key beside ca.crt."""
+    skopeo, authority = require("skopeo"), make_authority(tmp_path)
+    build = sign(authority, "build")
+    flags = ("--tls-client-ca", str(authority.cert), "--tls-client-auth", "required")
+    with serve(tmp_path, *certificate.flags, *flags) as server:
+        image = f"docker://{server.host}/tls/client:1"
+        refused = skopeo.attempt("copy", f"--dest-cert-dir={trusted}", f"oci:{source.path}:{TAG}", image)
+        shutil.copy(build.cert, trusted / "client.cert")
+        shutil.copy(build.key, trusted / "client.key")
+        skopeo("copy", f"--dest-cert-dir={trusted}", f"oci:{source.path}:{TAG}", image)
+
+    assert b"certificate required" in refused.stderr
 
 
 def test_who_does_not_trust_the_certificate_gets_nothing(

@@ -1,6 +1,8 @@
 """HTTPS by real servers of one and two workers: the same bytes as over HTTP; what is said at the start."""
 
 import http.client
+import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -13,11 +15,13 @@ import pytest
 
 from storage.digest import Digest
 from tests.builders import blob
-from tests.certificates import Certificate, make_certificate
+from tests.certificates import Certificate, make_authority, make_certificate, sign
 from tests.live.servers import PROJECT, Live, running
 from tests.live.test_start import attempt, require_refusal
 from tests.live.wire import Answer
 
+RENEWAL_SECONDS = 15.0  # a loaded machine's; two looks at the files, a second apart, are what it takes
+SURELY_BOTH = 20  # connections, each of which may come to either worker
 STOP_SECONDS = 10.0  # a third of what a transport would wait by itself
 DATA = blob(5 * 2**20 + 3, 1)
 
@@ -95,14 +99,14 @@ def test_health(live: Live, certificate: Certificate) -> None:
     assert (found.returncode, found.stdout) == (0, "ready\n"), found
     plain = health(live)
     assert plain.returncode == 1
-    assert f"http://{live.host}/readyz does not answer" in plain.stderr
+    assert f"http://{live.host}/readyz answers 400" in plain.stderr
 
 
-def test_plain_http_is_let_go_and_does_no_harm(live: Live, connection: http.client.HTTPSConnection) -> None:
+def test_plain_http_is_answered_and_does_no_harm(live: Live, connection: http.client.HTTPSConnection) -> None:
     plain = http.client.HTTPConnection(live.host, timeout=30)
     plain.request("GET", "/v2/")
-    with pytest.raises((http.client.BadStatusLine, ConnectionError)):
-        plain.getresponse()
+    answer = plain.getresponse()
+    assert (answer.status, b"use https://" in answer.read()) == (400, True)
     plain.close()
     assert ask(connection, "GET", "/v2/").status == 200
     assert "Traceback" not in live.said()
@@ -121,6 +125,76 @@ def test_an_idle_client_does_not_hold_up_a_stop(
         assert server.stop() == 0
         assert time.monotonic() - begun < STOP_SECONDS
         client.close()
+
+
+def served(host: str) -> bytes:
+    """Of the certificate that a new connection is given."""
+    name, _, port = host.partition(":")
+    with (
+        socket.create_connection((name, int(port)), timeout=30) as plain,
+        ssl._create_unverified_context().wrap_socket(plain) as stream,
+    ):
+        return stream.getpeercert(binary_form=True) or b""
+
+
+def test_a_renewed_certificate_is_taken_by_every_worker(tmp_path: Path) -> None:
+    """And what is open stays open."""
+    used = make_certificate(tmp_path)
+    (tmp_path / "new").mkdir()
+    renewed = make_certificate(tmp_path / "new")
+    with running(tmp_path / "root", "--workers", "2", *used.flags) as server:
+        before = served(server.host)
+        trusting = ssl.create_default_context(cafile=str(used.cert))
+        client = http.client.HTTPSConnection(server.host, timeout=30, context=trusting)
+        assert ask(client, "GET", "/v2/").status == 200
+        stays = client.sock
+        shutil.copyfile(renewed.cert, used.cert)
+        shutil.copyfile(renewed.key, used.key)
+        deadline = time.monotonic() + RENEWAL_SECONDS
+        while before in [served(server.host) for _ in range(SURELY_BOTH)]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert ask(client, "GET", "/v2/").status == 200
+        assert client.sock is stays
+        client.close()
+        assert server.said().count("new connections get the certificate") == 2
+
+
+def test_a_certificate_of_its_own(tmp_path: Path) -> None:
+    """The same after a restart, trusted by the file that the start names."""
+    root = tmp_path / "root"
+    told = []
+    for _ in range(2):
+        with running(root, "--workers", "2", "--tls-self-signed", "--tls-names", "registry.lan") as server:
+            trusting = ssl.create_default_context(cafile=str(root / "secrets" / "tls-ca.crt"))
+            client = http.client.HTTPSConnection(server.host, timeout=30, context=trusting)
+            assert ask(client, "GET", "/v2/").status == 200
+            client.close()
+            assert health(server, "--tls-self-signed").stdout == "ready\n"
+            assert f"/etc/docker/certs.d/{server.host}/ca.crt" in server.said()
+            told.append([line for line in server.said().splitlines() if "SHA-256" in line])
+    assert told[0] == told[1]
+    assert len(told[0]) == 1
+
+
+def test_clients_are_known_by_their_certificates(tmp_path: Path) -> None:
+    used, authority = make_certificate(tmp_path), make_authority(tmp_path)
+    build = sign(authority, "build")
+    flags = ["--tls-client-ca", str(authority.cert), "--tls-client-auth", "required"]
+    trusting = ssl.create_default_context(cafile=str(used.cert))
+    trusting.load_cert_chain(build.cert, build.key)
+    with running(tmp_path / "root", *used.flags, *flags) as server:
+        client = http.client.HTTPSConnection(server.host, timeout=30, context=trusting)
+        for _ in range(2):  # the second answer is given again, without the app
+            assert ask(client, "GET", "/v2/").status == 200
+        client.close()
+        assert health(server, *used.flags[:2]).stdout == "ready\n"
+        stranger = ssl.create_default_context(cafile=str(used.cert))
+        client = http.client.HTTPSConnection(server.host, timeout=30, context=stranger)
+        with pytest.raises(ssl.SSLError, match="certificate required"):
+            ask(client, "GET", "/v2/")
+        client.close()
+    assert server.said().count('"who": "cert:build"') == 2
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -112,6 +112,10 @@ TEXTS = {
     "htpasswd": ("/etc/htpasswd", "/etc/htpasswd"),
     "tls_cert": ("/etc/tls/registry.pem", "/etc/tls/registry.pem"),
     "tls_key": ("/etc/tls/registry.key", "/etc/tls/registry.key"),
+    "tls_self_signed": ("true", True),
+    "tls_names": ("registry.lan, [2001:db8::7] 192.0.2.7", ("registry.lan", "2001:db8::7", "192.0.2.7")),
+    "tls_client_ca": ("/etc/tls/clients.pem", "/etc/tls/clients.pem"),
+    "tls_client_auth": ("required", "required"),
     "external_url": ("https://Registry.example:8443/", "https://registry.example:8443"),
     "trusted_proxies": ("127.0.0.1, 10.0.0.0/8 ::1", ("127.0.0.1/32", "10.0.0.0/8", "::1/128")),
     "delete": ("false", False),
@@ -251,6 +255,64 @@ def test_a_yaml_file_stops_the_start() -> None:
         load({}, HOME, "/etc/distribution/config.yml")
 
 
+PAIR = 'tls_cert = "/c.pem"\ntls_key = "/c.key"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (PAIR + "tls_self_signed = true", ["tls_self_signed", "tls_cert = /c.pem", "one of the two"]),
+        ('tls_names = ["a.lan"]', ["tls_names", "--tls-self-signed"]),
+        ('tls_self_signed = true\ntls_names = ["a lan"]', ["tls_names", "host names and addresses"]),
+        ('tls_self_signed = true\ntls_names = "a.lan"', ["tls_names", "host names and addresses"]),
+        (PAIR + 'tls_client_auth = "required"', ["tls_client_auth = required", "--tls-client-ca FILE"]),
+        ('tls_client_ca = "/ca.pem"', ["tls_client_ca = /ca.pem", "needs HTTPS"]),
+        (PAIR + 'tls_client_ca = "/ca.pem"\ntls_client_auth = "no"', ["tls_client_auth", "optional"]),
+    ],
+)
+def test_what_of_tls_does_not_go_together(tmp_path: Path, text: str, says: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({}, HOME, write(tmp_path, text))
+    assert [part for part in says if part not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("auth", ["optional", "required"])
+def test_authorities_for_clients_say_who_may_come_in(tmp_path: Path, auth: str) -> None:
+    text = f'{PAIR}host = "0.0.0.0"\ntls_client_ca = "/ca.pem"\ntls_client_auth = "{auth}"'
+    settings = load({}, HOME, write(tmp_path, text)).settings
+    assert not access_rules_of(settings).open
+
+
+DISTRIBUTION_CLIENTS = {
+    "REGISTRY_HTTP_TLS_CERTIFICATE": "/certs/domain.crt",
+    "REGISTRY_HTTP_TLS_KEY": "/certs/domain.key",
+    "REGISTRY_HTTP_TLS_CLIENTCAS_0": "/certs/clients.crt",
+}
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize(
+    ("auth", "mode"),
+    [
+        ("", "required"),
+        ("require-and-verify-client-cert", "required"),
+        ("verify-client-cert-if-given", "optional"),
+    ],
+)
+def test_client_certificates_of_the_distribution_image(auth: str, mode: str, backwards: bool) -> None:
+    """Whoever names authorities there lets nobody in without a certificate."""
+    environ = {**HOME, **DISTRIBUTION_CLIENTS, "REGISTRY_HTTP_TLS_CLIENTAUTH": auth}
+    settings = load({}, dict(reversed(environ.items())) if backwards else environ).settings
+    assert (settings.tls_client_ca, settings.tls_client_auth) == ("/certs/clients.crt", mode)
+
+
+def test_a_list_of_one_authority() -> None:
+    environ = {**HOME, **DISTRIBUTION_CLIENTS}
+    environ["REGISTRY_HTTP_TLS_CLIENTCAS"] = "[/certs/clients.crt]"
+    del environ["REGISTRY_HTTP_TLS_CLIENTCAS_0"]
+    assert load({}, environ).settings.tls_client_ca == "/certs/clients.crt"
+
+
 DISTRIBUTION_TLS = {
     "REGISTRY_HTTP_TLS_CERTIFICATE": "/certs/domain.crt",
     "REGISTRY_HTTP_TLS_KEY": "/certs/domain.key",
@@ -340,8 +402,12 @@ def test_passed_over(variable: str) -> None:
         ("REGISTRY_AUTH_SILLY_REALM=x", "logins"),
         ("REGISTRY_AUTH_TOKEN_SERVICE=registry", "logins"),
         ("REGISTRY_HTTP_TLS_CERTIFICATE=/c.pem", "give --tls-key FILE too"),
-        ("REGISTRY_HTTP_TLS_CLIENTCAS_0=/ca.pem", "client certificates"),
-        ("REGISTRY_HTTP_TLS_CLIENTAUTH=require-any-client-cert", "client certificates"),
+        ("REGISTRY_HTTP_TLS_CLIENTCAS_0=/ca.pem", "needs HTTPS"),
+        ("REGISTRY_HTTP_TLS_CLIENTCAS=[/a.pem, /b.pem]", "one file"),
+        ("REGISTRY_HTTP_TLS_CLIENTCAS_1=/ca.pem", "one file"),
+        ("REGISTRY_HTTP_TLS_CLIENTAUTH=require-any-client-cert", "always verified"),
+        ("REGISTRY_HTTP_TLS_CLIENTAUTH=request-client-cert", "require-and-verify-client-cert"),
+        ("REGISTRY_HTTP_TLS_CLIENTAUTH=require-and-verify-client-cert", "--tls-client-ca FILE"),
         ("REGISTRY_HTTP_TLS_LETSENCRYPT_EMAIL=ann@registry.example", "REGISTRY_TLS_CERT"),
         ("REGISTRY_HTTP_TLS_MINIMUMTLS=tls1.3", "TLS 1.2"),
         ("REGISTRY_HTTP_TLS_CIPHERSUITES=[TLS_AES_128_GCM_SHA256]", "ciphers"),

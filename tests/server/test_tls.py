@@ -90,11 +90,11 @@ def test_files_that_cannot_serve(
         context(settings(files))
 
 
-def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> ssl.SSLObject:
+def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str = "localhost") -> ssl.SSLObject:
     """In memory, to its end; the client's side."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     theirs = server.wrap_bio(to_server, to_client, server_side=True)
-    ours = client.wrap_bio(to_client, to_server, server_hostname="localhost")
+    ours = client.wrap_bio(to_client, to_server, server_hostname=name)
     open_sides = [ours, theirs]
     for side in [ours, theirs] * 4:
         if side in open_sides:

@@ -9,7 +9,7 @@ from registry.config import Settings
 
 
 @click.command()
-@settings_options("host", "port", "tls_cert")
+@settings_options("host", "port", "tls_cert", "tls_self_signed")
 def health(settings: Settings) -> None:
     """Ask the running server whether it is ready; exit code 0 if it is.
 
@@ -19,7 +19,7 @@ def health(settings: Settings) -> None:
       registry health --port 5001
       registry health --tls-cert /etc/registry/registry.pem
     """
-    answer = ask(settings.host, settings.port, tls=bool(settings.tls_cert))
+    answer = ask(settings.host, settings.port, tls=settings.serves_https)
     if answer:
         raise Failed(answer)
     click.echo("ready")
