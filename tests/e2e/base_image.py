@@ -100,7 +100,9 @@ def apt_targets() -> list[tuple[str, str]]:
 def wheels(project: Path, python: str) -> Path:
     """A folder of wheels of all that building and running the project needs, for a Python such as 3.11."""
     settings = tomllib.loads((project / "pyproject.toml").read_text())
-    needed = [*settings["build-system"]["requires"], *settings["project"]["dependencies"]]
+    extras = settings["project"]["optional-dependencies"]
+    own = [*settings["project"]["dependencies"], *extras["tls"], *extras["oidc"]]
+    needed = [*settings["build-system"]["requires"], *own]
     key = hashlib.sha256("\n".join([python, *needed]).encode()).hexdigest()[:16]
     folder = cache_folder() / f"wheels-{key}"
     if not folder.exists():
