@@ -29,8 +29,13 @@ _ANSWER = (
 # From the request's first line, without a query, which may hold a secret; from the fields, who sent it.
 _TARGET = re.compile(rb"[A-Z]+ [^ ?\r\n]*")
 _AGENT = re.compile(rb"\r\nuser-agent: *([^\r\n]*)", re.IGNORECASE)
-# What a client brings about that only looks, or that gives up: no line is worth it.
-_SILENT = {"UNEXPECTED_EOF_WHILE_READING", "UNSUPPORTED_PROTOCOL", "NO_SHARED_CIPHER", "HTTP_REQUEST"}
+# The client's alerts by which it refuses ours; OpenSSL's first, Go's second.
+_DISTRUST = {
+    "TLSV1_ALERT_UNKNOWN_CA",
+    "SSLV3_ALERT_BAD_CERTIFICATE",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+}
 
 
 class Handshake(ssl.SSLObject):
@@ -83,8 +88,14 @@ class Handshake(ssl.SSLObject):
             self.seldom.say("a client's certificate was refused: %s", error.verify_message)
         elif error.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
             self.seldom.say("a client without a certificate was refused: tls_client_auth asks for one")
-        elif error.reason and error.reason not in _SILENT:
-            self.seldom.say("a TLS handshake failed: %s", error.reason)
+        elif error.reason in _DISTRUST:
+            self.seldom.say(
+                "a client refused this server's certificate (%s): let it trust the authority that signed it, "
+                "and ask for a name that is in it",
+                error.reason,
+            )
+        else:
+            self.seldom.say("a TLS handshake failed: %s", error.reason or str(error))
 
 
 class Context(ssl.SSLContext):

@@ -71,11 +71,11 @@ def serve(settings: Settings) -> int:
             stack.enter_context(listener)
         _configure_logging()
         if settings.workers > 1:
-            supervisor = Supervisor(_config(partial(_work, settings), settings), listeners)
+            supervisor = Supervisor(server_config(partial(_work, settings), settings), listeners)
             _greet(settings, listener, store.warnings, made)
             supervisor.run()
             return 1 if supervisor.failed else 0
-        server = Server(_config(partial(build, store, settings, lines=Lines(sys.stderr)), settings))
+        server = Server(server_config(partial(build, store, settings, lines=Lines(sys.stderr)), settings))
         # From here on: uvicorn handles signals only while it runs, and raises them once more at its end.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, server.handle_exit)
@@ -84,7 +84,7 @@ def serve(settings: Settings) -> int:
         return 0 if server.started else 1
 
 
-def _config(factory: partial[Router], settings: Settings) -> uvicorn.Config:
+def server_config(factory: partial[Router], settings: Settings) -> uvicorn.Config:
     return Config(
         factory,
         factory=True,

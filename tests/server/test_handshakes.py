@@ -8,12 +8,15 @@ import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
+from starlette.routing import Router
 
 from registry.config import Settings
 from registry.server import loop
+from registry.server.serve import server_config
 from registry.server.tls import context
 from tests.certificates import Certificate, make_authority, make_certificate, sign
 from tests.server.serving import SECONDS, connected, get, read_answer, serving
@@ -155,8 +158,17 @@ def test_a_handshake_has_its_time(made: Made, pieces: list[bytes], monkeypatch: 
         assert 0.2 < time.monotonic() - begun < SECONDS / 4
 
 
-def test_the_time_is_ten_seconds() -> None:
-    assert loop.HANDSHAKE_SECONDS == 10
+@pytest.mark.parametrize("tls", [True, False])
+def test_a_server_has_ten_seconds(made: Made, tls: bool) -> None:
+    """Without TLS the loop would refuse to be told."""
+    cert, key = (str(made.server.cert), str(made.server.key)) if tls else ("", "")
+    settings = Settings(root="/", tls_cert=cert, tls_key=key)
+    make = server_config(partial(Router), settings).get_loop_factory()
+    assert make
+    made_loop = make()
+    told = vars(made_loop).get("create_server", partial(print)).keywords
+    made_loop.close()
+    assert told == ({"ssl_handshake_timeout": 10.0} if tls else {})
 
 
 REFUSED = {
@@ -185,6 +197,21 @@ def test_a_certificate_that_will_not_do(
         with opened(address, client_context(made, made.build)) as stream:
             assert ask(stream) == b"build"
     assert logged in caplog.text
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_client_that_does_not_trust_the_server(
+    made: Made, version: ssl.TLSVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "registry")
+    client = ssl.create_default_context(cafile=str(made.authority.cert))
+    client.maximum_version = version
+    with serving(app, tls=server_context(made)) as address:
+        with pytest.raises(ssl.SSLCertVerificationError), opened(address, client):
+            pass
+        with opened(address, client_context(made)) as stream:
+            assert ask(stream) == b"nobody"
+    assert "a client refused this server's certificate (TLSV1_ALERT_UNKNOWN_CA)" in caplog.text
 
 
 @pytest.mark.parametrize(
