@@ -417,6 +417,11 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
             "--anonymous pull, --anonymous push (pull, push and delete) or none, or listen on 127.0.0.1"
         )
     _check_tls(settings, sources)
+    if settings.anonymous == "push" and settings.htpasswd:
+        raise ConfigError(
+            f"htpasswd ({sources['htpasswd']}) asks for logins; anonymous = push ({sources['anonymous']}) "
+            "makes them worth nothing: leave out one, or give --anonymous pull or none"
+        )
     if settings.issuers and not is_installed():
         raise ConfigError(
             f"issuers ({sources['issuers']}) needs a library that verifies their tokens: "

@@ -28,6 +28,8 @@ _USERS = {"REGISTRY_AUTH_HTPASSWD_PATH", "REGISTRY_HTPASSWD"}
 _NO_USERS = "REGISTRY_AUTH_HTPASSWD_PATH is not: name the file of the users in it"
 # Going on without these would open the registry to anyone, or keep its content elsewhere than was asked for.
 _REFUSED: Mapping[str, str] = {
+    "REGISTRY_AUTH_TOKEN": "another registry's token server is an entry of issuers here, with access = true; "
+    "unset it, and see docs/access.md",
     "REGISTRY_AUTH": "this kind of logins is not supported, and without them the registry would be open; "
     "unset it, and make users with `registry user add`, or name a file of them in REGISTRY_HTPASSWD",
     "REGISTRY_HTTP_TLS_CLIENT": "the authorities of client certificates are read from one file; unset it, "

@@ -353,7 +353,7 @@ DISTRIBUTION_USERS = {
     ],
 )
 def test_names_of_the_distribution_image(environ: Mapping[str, str], key: str, value: object) -> None:
-    loaded = load({"anonymous": "push"}, {**HOME, **environ})
+    loaded = load({"anonymous": "pull"}, {**HOME, **environ})
     assert getattr(loaded.settings, key) == value
     assert loaded.warnings == ()
 
@@ -400,7 +400,7 @@ def test_passed_over(variable: str) -> None:
         ("REGISTRY_AUTH=silly", "logins"),
         ("REGISTRY_AUTH=htpasswd ", "logins"),
         ("REGISTRY_AUTH_SILLY_REALM=x", "logins"),
-        ("REGISTRY_AUTH_TOKEN_SERVICE=registry", "logins"),
+        ("REGISTRY_AUTH_TOKEN_SERVICE=registry", "issuers"),
         ("REGISTRY_HTTP_TLS_CERTIFICATE=/c.pem", "give --tls-key FILE too"),
         ("REGISTRY_HTTP_TLS_CLIENTCAS_0=/ca.pem", "needs HTTPS"),
         ("REGISTRY_HTTP_TLS_CLIENTCAS=[/a.pem, /b.pem]", "one file"),
@@ -512,6 +512,12 @@ def test_who_has_accounts_may_listen_anywhere(tmp_path: Path, how: str) -> None:
     file.parent.mkdir(exist_ok=True)
     file.touch()
     load(flags, HOME)
+
+
+def test_logins_that_would_mean_nothing() -> None:
+    """As of a compose file that opened the registry before it had users."""
+    with pytest.raises(ConfigError, match="leave out one"):
+        load({"anonymous": "push", "htpasswd": "/etc/htpasswd"}, HOME)
 
 
 def test_a_temporary_root_and_a_named_one_exclude_each_other() -> None:
