@@ -17,6 +17,7 @@ from registry.config import Settings
 @click.option("--repair", is_flag=True, help="Take bad bytes out of the way, so that a push heals them.")
 @click.option(
     "--rate",
+    "megabytes",  # a setting has the name of the flag
     type=click.FloatRange(min=0, min_open=True),
     metavar="MB/S",
     default=math.inf,
@@ -25,7 +26,7 @@ from registry.config import Settings
 @click.option("--resume", is_flag=True, help="Go on where a check was interrupted.")
 @json_option()
 @settings_options("root")
-def fsck(repair: bool, rate: float, resume: bool, as_json: bool, settings: Settings) -> None:
+def fsck(repair: bool, megabytes: float, resume: bool, as_json: bool, settings: Settings) -> None:
     """Check every byte and every name of the root. Works beside a running server.
 
     The exit code is 0 only if nothing was found, repaired or not: check again after a repair. Ctrl-C and
@@ -41,7 +42,7 @@ def fsck(repair: bool, rate: float, resume: bool, as_json: bool, settings: Setti
     try:
         with explained():
             report = work.fsck(
-                settings, repair=repair, resume=resume, rate=rate * 10**6, say=say, terminal=sys.stderr
+                settings, repair=repair, resume=resume, rate=megabytes * 10**6, say=say, terminal=sys.stderr
             )
     except work.Stopped as reason:
         say(str(reason))
