@@ -398,7 +398,7 @@ class Protocol(HttpToolsProtocol):
 
     def _abort(self) -> None:
         self._disconnect()
-        self.transport.abort()
+        self.corked.reset()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
