@@ -389,8 +389,6 @@ def test_tls_on_the_port_gets_an_http_answer(live: Live) -> None:
 EVIL = "evil.example"
 HOSTS: dict[str, dict[str, str]] = {
     "Host": {"Host": EVIL},
-    "Host with a path": {"Host": f"{EVIL}/v2/x?"},
-    "Host with user": {"Host": f"registry.test@{EVIL}"},
     "empty Host": {"Host": ""},
     "X-Forwarded-*": {
         "X-Forwarded-Host": EVIL,
@@ -400,6 +398,12 @@ HOSTS: dict[str, dict[str, str]] = {
     },
     "Forwarded": {"Forwarded": f"host={EVIL};proto=https"},
     "X-Original-URL": {"X-Original-URL": f"https://{EVIL}/", "X-Rewrite-URL": "/v2/"},
+}
+NO_HOSTS = {
+    "a path": f"{EVIL}/v2/x?",
+    "a user": f"registry.test@{EVIL}",
+    "a quote": f'{EVIL}",x="',
+    "a list": f"registry.test, {EVIL}",
 }
 TARGETS = {
     "origin form": "",
@@ -424,6 +428,14 @@ def test_no_host_gets_into_an_answer(live: Live, prefix: str, headers: dict[str,
     for answer in answers[:2]:
         assert answer.headers["location"].startswith("/v2/edge/blobs/")
     assert answers[2].headers["link"].startswith("</v2/edge/tags/list?")
+
+
+@pytest.mark.parametrize("host", NO_HOSTS.values(), ids=NO_HOSTS)
+def test_what_is_no_host_is_a_400(live: Live, host: str) -> None:
+    for method, target in (("POST", "/v2/edge/blobs/uploads/"), ("GET", "/v2/edge/tags/list")):
+        answer = once(live.host, method, target, headers={"Host": host})
+        assert answer.status == 400
+        assert EVIL not in str(answer.headers) + answer.body.decode()
 
 
 def test_a_target_that_looks_like_a_host_redirects_nobody(live: Live) -> None:

@@ -27,6 +27,7 @@ KIB, MIB = 2**10, 2**20
 EACH = 200
 LARGE, UPLOAD = blob(16 * MIB, 1), blob(MIB, 2)
 TICK = 0.25  # seconds between two bytes of each
+PARTS = 6  # in which they come
 SLACK = 4.0  # seconds, for a machine that plays six hundred clients as well
 LATENCY = 1.0  # seconds
 GROWTH = 8 * MIB
@@ -42,6 +43,7 @@ class Slow:
     drips: bytes = b""
     sips: bool = False
     client: socket.socket = field(default_factory=socket.socket)
+    came: float = 0.0
     lived: float | None = None
 
     def connect(self, host: str) -> None:
@@ -50,6 +52,7 @@ class Slow:
         self.client.connect((name, int(port)))
         self.client.setblocking(False)
         self.client.send(self.begins)
+        self.came = time.monotonic()
 
     def go_on(self) -> None:
         with contextlib.suppress(OSError):  # that it was let go, the poll tells
@@ -80,22 +83,26 @@ def crowd(session: str) -> list[Slow]:
     ]
 
 
-def play(slow: list[Slow], seconds: float) -> None:
-    """Go on with all that are still connected; note how long each was."""
-    poll, playing = select.poll(), {each.client.fileno(): each for each in slow}
-    for number in playing:
-        poll.register(number, select.POLLRDHUP)
-    begun = now = time.monotonic()
-    tick = begun
-    while playing and now < begun + seconds:
+def play(slow: list[Slow], host: str, seconds: float) -> None:
+    """They come within a second and a half, some of each kind at a time, and go on until they are let go."""
+    poll, playing, coming = select.poll(), dict[int, Slow](), [slow[n::PARTS] for n in range(PARTS)]
+    tick = now = time.monotonic()
+    until = now + seconds + PARTS * TICK
+    while (playing or coming) and now < until:
         for number, _ in poll.poll(max(0.0, tick - now) * 1000):
             poll.unregister(number)
-            playing.pop(number).lived = time.monotonic() - begun
+            each = playing.pop(number)
+            each.lived = time.monotonic() - each.came
         now = time.monotonic()
-        if now >= tick:
-            tick += TICK
-            for each in playing.values():
-                each.go_on()
+        if now < tick:
+            continue
+        tick += TICK
+        for each in playing.values():
+            each.go_on()
+        for each in coming.pop() if coming else ():
+            each.connect(host)
+            poll.register(each.client.fileno(), select.POLLRDHUP)
+            playing[each.client.fileno()] = each
 
 
 def latencies(live: Live, over: threading.Event) -> list[float]:
@@ -121,10 +128,9 @@ def wave(live: Live, session: str) -> tuple[list[Slow], list[float]]:
     with ThreadPoolExecutor(1) as beside, contextlib.ExitStack() as stack:
         for each in slow:
             stack.enter_context(each.client)
-            each.connect(live.host)
         asking = beside.submit(latencies, live, over)
         try:
-            play(slow, max(IN_TIME.values()) + SLACK)
+            play(slow, live.host, max(IN_TIME.values()) + SLACK)
         finally:
             over.set()
         return slow, asking.result()
