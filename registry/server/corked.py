@@ -1,10 +1,15 @@
 """Answers in one write: uvicorn writes head and body one after the other, a system call each."""
 
 import asyncio
+import os
+import socket
+import struct
+from contextlib import suppress
 
 from registry.server.limits import Limits
 from registry.server.timers import Timer
 
+_AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 _CORK = 64 * 2**10  # bytes that may wait: more is worth a system call, and counts where writing is paused
 
 
@@ -37,7 +42,15 @@ class Corked:
         self._transport.close()
         if waiting and not self._farewell.runs:
             seconds = self._limits.stall_seconds + waiting / self._limits.rate
-            self._farewell.start(seconds, self._transport.abort)
+            self._farewell.start(seconds, self.reset)
+
+    def reset(self) -> None:
+        """At once: the kernel would keep megabytes for a client that takes nothing, for minutes."""
+        with suppress(OSError):
+            descriptor = os.dup(self._transport.get_extra_info("socket").fileno())
+            with socket.socket(fileno=descriptor) as duplicate:
+                duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self._transport.abort()
 
     def closed(self) -> None:
         """It is over, whoever closed it."""

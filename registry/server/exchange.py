@@ -126,7 +126,7 @@ class Exchange:
             os.close(target)
         if not sent:
             cycle.disconnected = True  # the transport says so only later; what follows goes nowhere
-            transport.abort()
+            self._connection.corked.reset()
             return
         cycle.expected_content_length -= count
         if not message.get("more_body", False):

@@ -194,14 +194,14 @@ class Protocol(HttpToolsProtocol):
             raise self._refused(414, f"the request's target is larger than {self.limits.target_bytes} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # trailers say nothing here, and are counted with what is between
-            super().on_header(name, value)
-            if len(self.headers) > self.limits.head_fields:
-                raise self._refused(431, f"the request has more than {self.limits.head_fields} header fields")
+        if self._in_head:
+            super().on_header(name, value)  # trailers say nothing here, and are counted with what is between
 
     def on_headers_complete(self) -> None:
         self._in_head, self._begun, self._head_bytes, self._between = False, False, 0, 0
         self._head_timer.stop()
+        if len(self.headers) > self.limits.head_fields:
+            raise self._refused(431, f"the request has more than {self.limits.head_fields} header fields")
         version = self.parser.get_http_version()
         require_one_meaning(version, self.headers, upgrades=self.parser.should_upgrade())
         if len(self.pipeline) >= self.limits.pipelined:
@@ -398,7 +398,7 @@ class Protocol(HttpToolsProtocol):
 
     def _abort(self) -> None:
         self._disconnect()
-        self.transport.abort()
+        self.corked.reset()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle

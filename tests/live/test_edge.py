@@ -399,6 +399,12 @@ HOSTS: dict[str, dict[str, str]] = {
     "Forwarded": {"Forwarded": f"host={EVIL};proto=https"},
     "X-Original-URL": {"X-Original-URL": f"https://{EVIL}/", "X-Rewrite-URL": "/v2/"},
 }
+NO_HOSTS = {
+    "a path": f"{EVIL}/v2/x?",
+    "a user": f"registry.test@{EVIL}",
+    "a quote": f'{EVIL}",x="',
+    "a list": f"registry.test, {EVIL}",
+}
 TARGETS = {
     "origin form": "",
     "absolute form": f"http://{EVIL}",
@@ -424,9 +430,9 @@ def test_no_host_gets_into_an_answer(live: Live, prefix: str, headers: dict[str,
     assert answers[2].headers["link"].startswith("</v2/edge/tags/list?")
 
 
-@pytest.mark.parametrize("host", [f"{EVIL}/v2/x?", f"registry.test@{EVIL}", f"{EVIL}:x", "[::1", "a b"])
-def test_what_is_no_host_is_refused_and_not_repeated(live: Live, host: str) -> None:
-    for method, target in (("GET", "/v2/"), ("POST", "/v2/edge/blobs/uploads/"), ("GET", "/token")):
+@pytest.mark.parametrize("host", NO_HOSTS.values(), ids=NO_HOSTS)
+def test_what_is_no_host_is_a_400(live: Live, host: str) -> None:
+    for method, target in (("POST", "/v2/edge/blobs/uploads/"), ("GET", "/v2/edge/tags/list")):
         answer = once(live.host, method, target, headers={"Host": host})
         assert answer.status == 400
         assert EVIL not in str(answer.headers) + answer.body.decode()
