@@ -28,7 +28,17 @@ class BearerChallenge:
         said = {
             "realm": self._realm or self._base_url(request.scope) + PATH,
             "service": self._service,
-            "scope": fact.scope,
+            "scope": _wider(fact.scope) if _begins_push(request) else fact.scope,
             "error": fact.error,
         }
         return "Bearer " + ",".join(f'{key}="{value}"' for key, value in said.items() if value)
+
+
+def _begins_push(request: Request) -> bool:
+    """Who asks whether a blob is here is mostly about to push it."""
+    return request.method == "HEAD" and "/blobs/" in request.scope["path"]
+
+
+def _wider(scope: str) -> str:
+    """With pushing: oras for Python asks for one token only, and whoever may not push gets one for pulls."""
+    return f"{scope},push" if scope.endswith(":pull") else scope

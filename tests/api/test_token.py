@@ -273,6 +273,8 @@ def challenge(scope: str = "", error: str = "") -> str:
         ("GET", "/v2/", ""),
         ("GET", "/v2/team/app/manifests/latest", "repository:team/app:pull"),
         ("GET", "/v2/none/manifests/latest", "repository:none:pull"),
+        ("GET", "/v2/team/app/blobs/{layer}", "repository:team/app:pull"),
+        ("HEAD", "/v2/team/app/blobs/{layer}", "repository:team/app:pull,push"),
         ("POST", "/v2/team/app/blobs/uploads/", "repository:team/app:pull,push"),
         ("DELETE", "/v2/team/app/manifests/latest", "repository:team/app:delete"),
     ],

@@ -34,8 +34,7 @@ class Server:
         """The access log's lines of all requests answered so far, from the given one on."""
         # A line is written after its answer: this request's own line shows that the earlier ones are there.
         marker = f"/v2/?{uuid.uuid4()}"
-        with urllib.request.urlopen(f"http://{self.host}{marker}", timeout=5):
-            pass
+        answers(f"http://{self.host}", marker)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             lines = [line for line in self.log.read_text().splitlines(keepends=True) if line.startswith("{")]
@@ -47,10 +46,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(folder: Path, *flags: str) -> Iterator[Server]:
+def serve(folder: Path, *flags: str, module: str = "registry") -> Iterator[Server]:
     """Serve until the block ends; then SIGTERM must end the process with exit code 0."""
     root, log = folder / "root", folder / "serve.log"
-    command = [sys.executable, "-m", "registry", "serve", "--root", str(root)]
+    command = [sys.executable, "-m", module, "serve", "--root", str(root)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", "0", *flags],
@@ -82,10 +81,10 @@ def await_host(process: subprocess.Popen[bytes], log: Path) -> str:
     raise AssertionError(f"the server did not start within {START_SECONDS:.0f} s:\n{tail(log)}")
 
 
-def answers(url: str) -> bool:
+def answers(url: str, target: str = "/v2/") -> bool:
     try:
         with urllib.request.urlopen(
-            f"{url}/v2/", timeout=5, context=ssl._create_unverified_context()
+            f"{url}{target}", timeout=5, context=ssl._create_unverified_context()
         ) as reply:
             return bool(reply.status == 200)
     except urllib.error.HTTPError as error:
