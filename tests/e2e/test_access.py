@@ -1,18 +1,15 @@
 """Who may do what, by real clients: anonymous pulls, refused pushes, mounts with and without the right."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.guarded import ADMIN, Guarded, guard, password_of
-from tests.e2e.logins import Crane, Ctr, Docker, Oras, OrasPy, Podman, Pusher, Regctl, Skopeo, Told
-from tests.e2e.serving import Server
-from tests.e2e.test_podman import with_store
+from tests.e2e.logins import Pusher
+from tests.e2e.taking import CLIENTS, done, log_in, refused
 
 pytestmark = pytest.mark.e2e
-
-Take = Callable[[pytest.FixtureRequest, Server, Path], Pusher]
 
 FORBIDDEN = "forbidden"
 # What is shown by those that do not show the answer's own words.
@@ -23,43 +20,6 @@ WRONG = ("wrong", "unauthorized", "authentication")
 HOPEFUL = {"docker", "ctr", "regctl"}
 
 
-def tool(name: str, kind: type[Skopeo | Crane | Oras | Regctl]) -> Take:
-    def take(request: pytest.FixtureRequest, server: Server, folder: Path) -> Pusher:
-        return kind(request.getfixturevalue("require")(name), server, folder)
-
-    return take
-
-
-def stored(name: str) -> Take:
-    def take(request: pytest.FixtureRequest, server: Server, folder: Path) -> Pusher:
-        store = request.getfixturevalue("scratch") / "containers"
-        return Podman(with_store(request.getfixturevalue("require")(name), store, "vfs"), server, folder)
-
-    return take
-
-
-def engine(name: str, kind: type[Docker | Ctr]) -> Take:
-    def take(request: pytest.FixtureRequest, server: Server, folder: Path) -> Pusher:
-        return kind(request.getfixturevalue(name), server, folder)
-
-    return take
-
-
-def oras_py(request: pytest.FixtureRequest, server: Server, folder: Path) -> Pusher:
-    return OrasPy(server, folder, request.getfixturevalue("monkeypatch"))
-
-
-CLIENTS: dict[str, Take] = {
-    "docker": engine("docker", Docker),
-    "podman": stored("podman"),
-    "buildah": stored("buildah"),
-    "skopeo": tool("skopeo", Skopeo),
-    "crane": tool("crane", Crane),
-    "ctr": engine("ctr", Ctr),
-    "oras": tool("oras", Oras),
-    "oras-py": oras_py,
-    "regctl": tool("regctl", Regctl),
-}
 USERS = [ADMIN, *(f"{who}-{client}" for who in ("alice", "bob") for client in CLIENTS)]
 
 
@@ -156,16 +116,3 @@ def test_no_mount_from_what_is_hidden(pusher: Pusher, client: str, guarded: Guar
     copied = pusher.copy(hidden, f"{target}-copy")
     refused(copied, f"alice-{client} may not pull {hidden}", *CURTLY_DENIED.get(client, []))
     assert f"{target}-copy" not in guarded.repositories()
-
-
-def log_in(pusher: Pusher, user: str) -> None:
-    done(pusher.login(user, password_of(user)))
-
-
-def done(told: Told) -> None:
-    assert told.ok, told.text
-
-
-def refused(told: Told, *expected: str) -> None:
-    assert not told.ok, told.text
-    assert any(text.lower() in told.text.lower() for text in expected), told.text
