@@ -38,7 +38,7 @@ class Pusher(ABC):
         home = folder / "home"
         self.client = client.within(**closed_environment(home)).at(folder)
         self.server, self.folder, self.home = server, folder, home
-        self.source = make_layout(folder / "source")
+        self.source = make_layout(folder / "source", layers=1)
 
     @property
     def host(self) -> str:

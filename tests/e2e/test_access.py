@@ -15,12 +15,10 @@ FORBIDDEN = "forbidden"
 # What is shown by those that do not show the answer's own words.
 CURT = {"ctr": "401 Unauthorized", "regctl": "unauthorized", "oras-py": "unauthorized"}
 CURTLY_DENIED = {"ctr": [FORBIDDEN], "oras-py": [FORBIDDEN, "Cannot respond to request for authentication"]}
-WRONG = ("wrong", "unauthorized", "authentication")
+WRONG = ("wrong", "unauthorized", "authentication", "invalid username/password")
 # They try to mount from where they know the bytes to be, or from anywhere; others look first, or do not try.
 HOPEFUL = {"docker", "ctr", "regctl"}
-
-
-USERS = [ADMIN, *(f"{who}-{client}" for who in ("alice", "bob") for client in CLIENTS)]
+USERS = [ADMIN, *(f"{who}-{client}" for who in ("alice", "bob", "carol") for client in CLIENTS)]
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +57,10 @@ def test_anyone_pulls_what_is_public_and_nothing_else(pusher: Pusher, client: st
 def test_who_logs_in_pushes_and_pulls(pusher: Pusher, client: str, guarded: Guarded) -> None:
     user, repository = f"alice-{client}", f"team/{client}"
 
-    wrong = pusher.login(user, "wrong")
-    assert wrong.ok is not pusher.asks
+    # One of her own: regctl tries a wrong password so often that her right one has to wait.
+    wrong = pusher.login(f"carol-{client}", "wrong")
+    if pusher.asks:
+        refused(wrong, *WRONG)
     refused(pusher.push(repository), *WRONG)
     assert repository not in guarded.repositories()
 
