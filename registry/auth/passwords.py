@@ -29,8 +29,8 @@ _AT_ONCE = 2  # checks that run; bcrypt lets go of the interpreter meanwhile
 _OF_ONE = 4  # checks of one address that run or wait
 _OF_ALL = 64  # and of all addresses that have failed lately: 2 s at cost 10
 _AT_MOST = 256  # and of all
-_GOOD_FOR = 300.0  # seconds
-_MOST = 4096  # passwords remembered
+_GOOD_FOR, _BAD_FOR = 300.0, 60.0  # seconds
+_MOST = 4096  # passwords remembered, of either sort
 _FAILURES_OF_USER = 10  # in a minute, from one address
 _FAILURES_OF_ADDRESS = 60
 
@@ -52,6 +52,8 @@ class Passwords:
         self._threads, self._turns = Pool(_AT_ONCE, thread_name_prefix="bcrypt"), Turns(_AT_ONCE)
         self._secret = os.urandom(32)
         self._good: dict[bytes, float] = {}
+        # A client with an old password tries it again and again: that is no guess, and counts once a minute.
+        self._bad: dict[bytes, float] = {}
         self._running: dict[bytes, asyncio.Task[bool]] = {}
         self._busy: Counter[str] = Counter()
         self._of_user = Failures(_FAILURES_OF_USER, clock=clock)
@@ -70,6 +72,8 @@ class Passwords:
         digest = self._digest(user, found, password)
         if self._clock() < self._good.get(digest, 0.0):
             return True
+        if self._clock() < self._bad.get(digest, 0.0):
+            return False
         network = network_of(address)
         pair = self._pair(user, network)
         if wait := max(self._of_user.wait(pair), self._of_address.wait(network)):
@@ -110,15 +114,16 @@ class Passwords:
         if task.cancelled() or task.exception():
             return
         if task.result():
-            self._remember(digest)
+            self._remember(self._good, digest, _GOOD_FOR)
             return
+        self._remember(self._bad, digest, _BAD_FOR)
         self._of_user.add(pair)
         self._of_address.add(network)
 
-    def _remember(self, digest: bytes) -> None:
-        while len(self._good) >= _MOST:
-            del self._good[next(iter(self._good))]
-        self._good[digest] = self._clock() + _GOOD_FOR
+    def _remember(self, which: dict[bytes, float], digest: bytes, span: float) -> None:
+        while len(which) >= _MOST:
+            del which[next(iter(which))]
+        which[digest] = self._clock() + span
 
     def _digest(self, user: str, found: User | None, password: str) -> bytes:
         """Under a key of this process, so that no memory of it can be tried against a list of passwords."""

@@ -137,12 +137,6 @@ async def test_what_was_right_is_remembered_for_five_minutes(
         assert len(compared.made) == made
 
 
-async def test_what_was_wrong_is_not(passwords: Passwords, compared: Comparisons) -> None:
-    for _ in range(3):
-        assert not await passwords.check("alice", "wrong", HERE)
-    assert len(compared.made) == 3
-
-
 async def test_a_changed_file_counts_at_once(passwords: Passwords, book: Book) -> None:
     assert await passwords.check("alice", "secret", HERE)
     book.put(alice=hashed("new"))
@@ -167,6 +161,28 @@ async def test_no_more_are_remembered_than_there_is_room_for(
 async def fail(passwords: Passwords, count: int, user: str = "alice", address: str = HERE) -> None:
     for number in range(count):
         assert not await passwords.check(user, f"wrong {number}", address)
+
+
+@pytest.mark.parametrize("user", ["alice", "nobody"])
+async def test_one_wrong_password_is_one_failure_a_minute(
+    passwords: Passwords, compared: Comparisons, hand: Hand, user: str
+) -> None:
+    """A client that was left with an old one shuts out nobody beside it."""
+    for _ in range(30):
+        assert not await passwords.check(user, "old", HERE)
+    assert len(compared.made) == 1
+    assert await passwords.check("alice", "secret", HERE)
+    hand.now += 60
+    assert not await passwords.check(user, "old", HERE)
+    assert len(compared.made) == 3
+
+
+async def test_a_wrong_password_may_become_the_right_one(passwords: Passwords, book: Book) -> None:
+    assert not await passwords.check("alice", "new", HERE)
+    assert not await passwords.check("carol", "new", HERE)
+    book.put(alice=hashed("new"), carol=hashed("new"))
+    assert await passwords.check("alice", "new", HERE)
+    assert await passwords.check("carol", "new", HERE)
 
 
 @pytest.mark.parametrize("user", ["alice", "nobody"])
@@ -239,7 +255,7 @@ async def test_who_has_not_failed_goes_first(passwords: Passwords, compared: Com
 
 async def test_a_bound_for_all_addresses(passwords: Passwords, compared: Comparisons) -> None:
     for number in range(70):
-        await fail(passwords, 1, "nobody", f"192.0.2.{number}")
+        await fail(passwords, 1, f"nobody{number}", f"192.0.2.{number}")
     compared.go.clear()
     bad = [asyncio.create_task(passwords.check("alice", "wrong" * n, f"192.0.2.{n}")) for n in range(70)]
     await until(lambda: sum(task.done() for task in bad) == 6)
