@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from registry.access import Authenticator, Meter, Policy
 from registry.api.access_log import AccessLog, Lines
+from registry.api.access_log import logger as access_logger
+from registry.api.audit import Audit
 from registry.api.challenge import BearerChallenge
 from registry.api.gate import Gate
 from registry.api.health import health_routes
@@ -45,6 +47,7 @@ from registry.registry import Registry
 from registry.retention import retain
 from registry.retention_rules import untagged_of
 from registry.scrub import scrub
+from registry.trail import STDERR, Sink, Trail
 from storage.secrets import Secrets
 from storage.store import Store, open_store
 
@@ -82,6 +85,7 @@ class Entrance:
     """How anyone comes in, and what a token is made for."""
 
     rules: Rules
+    accounts: Accounts
     authenticators: list[Authenticator]
     endpoint: TokenEndpoint
     close: Callable[[], None]
@@ -92,7 +96,8 @@ def entrance(store: Store, settings: Settings) -> Entrance:
     htpasswd = Htpasswd(settings.htpasswd or store.layout.htpasswd)
     robots = Robots(store.layout.robots)
     rules = access_rules_of(settings)
-    tokens, owners = Tokens(secrets.key("token"), SERVICE), Owners(Accounts(htpasswd, robots))
+    accounts = Accounts(htpasswd, robots)
+    tokens, owners = Tokens(secrets.key("token"), SERVICE), Owners(accounts)
     passwords = Passwords(htpasswd, secrets.key("password"))
     foreign = [Foreign(settings.issuers)] if settings.issuers else []
     known: list[Authenticator] = [
@@ -103,7 +108,7 @@ def entrance(store: Store, settings: Settings) -> Entrance:
     ]
     authenticators: list[Authenticator] = [OpenDoor(rules, known)]
     endpoint = TokenEndpoint(tokens, owners, rules, Identities(authenticators))
-    return Entrance(rules, authenticators, endpoint, close=passwords.close)
+    return Entrance(rules, accounts, authenticators, endpoint, close=passwords.close)
 
 
 def challenge(settings: Settings, origins: Origins) -> BearerChallenge:
@@ -122,13 +127,20 @@ def meters(settings: Settings) -> list[Meter]:
     return [RequestRate(rate) for rate in settings.rate]
 
 
+def audits(settings: Settings, coming: Entrance, lines: Sink) -> list[Audit]:
+    if not settings.audit_log:
+        return []
+    sink = lines if settings.audit_log == STDERR else Trail(settings.audit_log)
+    return [Audit(sink, why=coming.rules.why, knows=coming.accounts.has)]
+
+
 def tasks(registry: Registry, store: Store, settings: Settings) -> list[Coroutine[object, object, None]]:
     """What goes on in the background, for as long as the service does."""
     if settings.read_only:
         return [_note_pulls(registry.pulls)]  # or rules would take what was pulled all the time for unused
     kept = [] if settings.ephemeral else [_keep_ballast(store)]
     rules = rules_of(grace=settings.gc_grace, untagged=untagged_of(settings.retention, settings.untagged))
-    retention = partial(retain, store, settings.retention, guards(settings))
+    retention = partial(retain, store, settings.retention, guards(settings), tell=registry.tell)
     collecting = [collect_in_turn(store, rules, retention)] if settings.gc else []
     reading = [scrub(store, settings.scrub_rate)] if settings.scrub_rate else []
     always = [_expire_uploads(registry, settings.upload_expiry), _note_pulls(registry.pulls)]
@@ -137,16 +149,19 @@ def tasks(registry: Registry, store: Store, settings: Settings) -> list[Coroutin
 
 def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Router:
     """The whole service over an open store; the caller closes the store. `lines` takes the access log."""
+    sink = lines or access_logger.info
+    log = AccessLog(write=settings.access_log, sink=sink)
+    coming = entrance(store, settings)
+    audited = audits(settings, coming, sink)
     registry = Registry(
         store.names,
         store.blobs,
         store.uploads,
         guards=guards(settings),
+        listeners=audited,
         limits_of=partial(limits_of, settings.quota),
         sparse=settings.sparse,
     )
-    log = AccessLog(write=settings.access_log, sink=lines) if lines else AccessLog(write=settings.access_log)
-    coming = entrance(store, settings)
     origins = Origins(settings.trusted_proxies, settings.external_url)
     gate = Gate(
         registry,
@@ -156,6 +171,7 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         challenge=challenge(settings, origins),
         routes=(*ROUTES, coming.endpoint.route),
         origins=origins,
+        witnesses=audited,
         log=log,
     )
 

@@ -24,6 +24,7 @@ from registry.kinds import (
     FILE,
     HOST,
     HOSTS,
+    LOG,
     NETWORKS,
     PATH,
     PATTERNS,
@@ -170,6 +171,13 @@ class Settings:
     )
     access_log: bool = field(
         default=True, metadata=_about(SWITCH, "Write one line per request to standard error.")
+    )
+    audit_log: str = field(
+        default="",
+        metadata=_about(
+            LOG,
+            "Write a line per change, login and refusal to this file; -: to standard error; empty: nowhere.",
+        ),
     )
     upload_expiry: int = field(
         default=3600, metadata=_about(seconds(1), "How long an upload session without new bytes is kept.")

@@ -31,20 +31,21 @@ class Unauthenticated(RegistryError):
     """Who asks is unknown, or showed a token that does not reach so far.
 
     `scope` is what a token would need, as the distribution token specification writes it. `error` is a code
-    of RFC 6750, section 3.1, where a token was shown.
+    of RFC 6750, section 3.1, where a token was shown. `account` is the user name of a login that failed, and
+    may be anything: people type passwords there.
     """
 
-    def __init__(self, why: str, *, scope: str = "", error: str = "") -> None:
+    def __init__(self, why: str, *, scope: str = "", error: str = "", account: str = "") -> None:
         super().__init__(why)
-        self.scope, self.error = scope, error
+        self.scope, self.error, self.account = scope, error, account
 
 
 class TooManyRequests(RegistryError):
-    """`retry_after` is in whole seconds."""
+    """`retry_after` is in whole seconds; `account` as in Unauthenticated."""
 
-    def __init__(self, why: str, *, retry_after: int) -> None:
+    def __init__(self, why: str, *, retry_after: int, account: str = "") -> None:
         super().__init__(f"{why}: try again in {retry_after} s")
-        self.retry_after = retry_after
+        self.retry_after, self.account = retry_after, account
 
 
 class Denied(RegistryError):

@@ -64,6 +64,10 @@ def _file(value: object) -> str:
     return "" if value == "" else _path(value)
 
 
+def _log(value: object) -> str:
+    return "-" if value == "-" else _file(value)
+
+
 def _host(value: object) -> str:
     host = _text(value)
     if host.startswith("[") and host.endswith("]"):
@@ -176,6 +180,7 @@ def one_of(*choices: str) -> Kind:
 
 
 PATH = Kind("the path of a folder", "DIR", _path)
+LOG = Kind("the path of a file, - for standard error, or nothing", "FILE", _log)
 FILE = Kind("the path of a file, or nothing", "FILE", _file)
 HOST = Kind("an address such as 127.0.0.1 or ::1, or a host name", "HOST", _host)
 PATTERNS = Kind(

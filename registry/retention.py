@@ -5,11 +5,11 @@ been untagged for long enough.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from registry.changes import Guards, TagMoved
+from registry.changes import Change, Guards, TagMoved
 from registry.errors import RegistryError
 from registry.names import RepositoryName, Tag
 from registry.patterns import matches
@@ -122,19 +122,40 @@ def affected(store: Store, rules: Sequence[Rule]) -> list[RepositoryName]:
     return [RepositoryName(name) for name in names if (rule := find_rule(rules, name)) and rule.removes]
 
 
-async def retain(store: Store, rules: Sequence[Rule], guards: Guards, *, who: str = "retention") -> Applied:
-    """Plan and apply, one repository after the other, beside a running server; `who` is for the history."""
+def _tell_nobody(_: Change) -> None:
+    """What needs no listener."""
+
+
+async def retain(
+    store: Store,
+    rules: Sequence[Rule],
+    guards: Guards,
+    *,
+    who: str = "retention",
+    tell: Callable[[Change], None] = _tell_nobody,
+) -> Applied:
+    """Plan and apply, one repository after the other, beside a running server.
+
+    `who` is for the history; `tell` hears of each tag that went.
+    """
     applied = Applied()
     for repository in await asyncio.to_thread(affected, store, rules):
         try:
             found = await asyncio.to_thread(plan_one, store, rules, guards, repository)
         except RepositoryMissing:  # it went meanwhile
             continue
-        await apply(store, found, guards, applied, who)
+        await apply(store, found, guards, applied, who, tell)
     return applied
 
 
-async def apply(store: Store, found: Plan, guards: Guards, applied: Applied, who: str) -> None:
+async def apply(
+    store: Store,
+    found: Plan,
+    guards: Guards,
+    applied: Applied,
+    who: str,
+    tell: Callable[[Change], None] = _tell_nobody,
+) -> None:
     """Take the tags that a plan removes, as far as they are as it saw them."""
     tags = found.removed
     for start in range(0, len(tags), _TOGETHER):
@@ -145,6 +166,7 @@ async def apply(store: Store, found: Plan, guards: Guards, applied: Applied, who
                 applied.stayed.append((found.repository, tag, why))
             else:
                 applied.removed.append((found.repository, tag))
+                tell(TagMoved(found.repository, Tag(tag.name), tag.digest, None))
 
 
 async def _remove(store: Store, repository: RepositoryName, tag: Tagged, guards: Guards, who: str) -> str:

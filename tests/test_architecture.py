@@ -19,7 +19,7 @@ LAYERS = (
     (
         *("registry.registry", "registry.uploads", "registry.repository", "registry.auth"),
         *("registry.scrub", "registry.gc", "registry.retention", "registry.policies", "registry.guards"),
-        *("registry.rates", "registry.meters"),
+        *("registry.rates", "registry.meters", "registry.trail"),
     ),
     ("registry.fsck", "registry.reindex"),
     ("registry.api",),

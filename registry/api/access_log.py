@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -11,6 +12,17 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import TextIO
 
 from starlette.types import Message, Scope, Send
+
+from registry.access import Actor, Operation
+
+# Parameters whose values are shown; any other may be a secret that a client should not have put there. Not
+# `account`: docker sends as it what people type for a user name, and that is a password now and then.
+_SHOWN = frozenset(
+    b"digest digest-algorithm mount from tag n last artifactType ns service scope client_id "
+    b"offline_token".split()
+)
+_WORD = re.compile(rb"[A-Za-z_-]{1,32}")
+_HIDDEN = b"***"
 
 _TOGETHER = 0.01  # seconds
 _LONGEST = 1000  # characters of an error in its line: one may name thousands of digests
@@ -23,26 +35,45 @@ Sink = Callable[[str], None]
 
 
 class Entry:
-    """A request's line, as it comes to be known."""
+    """A request, as it comes to be known: for its line, and for witnesses.
+
+    `actor` is None until it is known who asks, `operation` until it is known for what; `parameters` are those
+    of the path. `fact` is what an answer that is an error says.
+    """
 
     def __init__(self, scope: Scope, request_id: str, sink: Sink | None) -> None:
-        self._scope, self._id, self._sink = scope, request_id, sink
+        self._scope, self.id, self._sink = scope, request_id, sink
         self._begun = time.monotonic()
-        self._status, self._sent = 0, 0
+        self.status, self._sent = 0, 0
         self.started = False  # whether the client has been told a status
         self._error: dict[str, str] = {}
-        self.who = ""
+        self.actor: Actor | None = None
+        self.operation: Operation | None = None
+        self.parameters: Mapping[str, object] = {}
+        self.fact: Exception | None = None
+
+    @property
+    def remote(self) -> str:
+        return remote_of(self._scope.get("client"))
+
+    @property
+    def agent(self) -> str:
+        return agent_of(self._scope["headers"]).decode("latin-1")
+
+    @property
+    def shows_credentials(self) -> bool:
+        return any(name == b"authorization" for name, _ in self._scope["headers"])
 
     def failed(self, error: Exception, status: int, code: str) -> None:
-        self._status = status
+        self.status, self.fact = status, error
         self._error = {"code": code, "error": (str(error) or type(error).__name__)[:_LONGEST]}
         if status == 500:
-            failures.error("request %s failed", self._id, exc_info=error)
+            failures.error("request %s failed", self.id, exc_info=error)
 
     def watch(self, send: Send) -> Send:
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._status, self.started = message["status"], True
+                self.status, self.started = message["status"], True
             else:
                 self._sent += len(message.get("body", b"")) + message.get("count", 0)
             await send(message)
@@ -53,17 +84,19 @@ class Entry:
         if self._sink is None:
             return
         scope = self._scope
-        what = describe(scope["method"], target_of(scope), self._status, self._sent)
+        what = describe(scope["method"], target_of(scope), self.status, self._sent)
         seconds = time.monotonic() - self._begun
         agent = agent_of(scope["headers"])
-        said = {"who": self.who, **self._error} if self.who else self._error
-        self._sink(render(self._id, remote_of(scope.get("client")), what, seconds, agent, said))
+        who = self.actor.name if self.actor else ""
+        said = {"who": who, **self._error} if who else self._error
+        self._sink(render(self.id, remote_of(scope.get("client")), what, seconds, agent, said))
 
 
 def describe(method: str, target: bytes, status: int, sent: int) -> str:
     """The part of a line that is the same whenever the same is answered."""
+    shown = _without_secrets(target) if b"?" in target else target
     return (
-        f'"method": {quoted(method)}, "target": {quoted(target.decode("latin-1"))}, '
+        f'"method": {_quoted(method)}, "target": {_quoted(shown.decode("latin-1"))}, '
         f'"status": {status}, "bytes": {sent}'
     )
 
@@ -72,11 +105,29 @@ def render(
     request_id: str, remote: str, what: str, seconds: float, agent: bytes, also: Mapping[str, str]
 ) -> str:
     """The line, put together by hand: json.dumps of as much takes three times as long."""
-    more = "".join([f", {quoted(name)}: {quoted(text)}" for name, text in also.items()]) if also else ""
+    more = "".join([f", {quoted(name)}: {_quoted(text)}" for name, text in also.items()]) if also else ""
     return (
         f'{{"time": "{_now()}", "id": "{request_id}", "remote": {quoted(remote)}, {what}, '
-        f'"seconds": {seconds:.6f}, "agent": {quoted(agent.decode("latin-1"))}{more}}}'
+        f'"seconds": {seconds:.6f}, "agent": {_quoted(agent.decode("latin-1"))}{more}}}'
     )
+
+
+def _quoted(text: str) -> str:
+    """JSON allows delete (7f) as it is; a terminal need not."""
+    return quoted(text).replace("\x7f", "\\u007f")
+
+
+def _without_secrets(target: bytes) -> bytes:
+    path, _, query = target.partition(b"?")
+    return b"%b?%b" % (path, b"&".join(map(_shown, query.split(b"&"))))
+
+
+def _shown(parameter: bytes) -> bytes:
+    """Names are kept if they look like names: a secret may stand alone, without one."""
+    name, equals, _ = parameter.partition(b"=")
+    if not name or (name in _SHOWN and b";" not in parameter):
+        return parameter
+    return b"%b=%b" % (name, _HIDDEN) if equals and _WORD.fullmatch(name) else _HIDDEN
 
 
 def _now() -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from starlette.requests import ClientDisconnect, Request
@@ -21,7 +21,7 @@ from registry.api.identities import Identities, authorization_of
 from registry.api.origins import Origins, host_of
 from registry.api.prompt import Prompt
 from registry.api.routes import ROUTES, Route, match
-from registry.api.wire import ALWAYS, Call, Held, Lasting
+from registry.api.wire import ALWAYS, Call, Held, Lasting, LoggedIn
 from registry.errors import NameInvalid, RegistryError, TagInvalid, Unauthenticated
 from registry.names import RepositoryName, parse_reference
 from registry.registry import Registry
@@ -42,6 +42,16 @@ def no_challenge(_: Request, fact: Unauthenticated) -> str:
     return 'Basic realm="registry"'
 
 
+class Witness(Protocol):
+    """Sees every request that the gate itself answers, errors too; what `Prompt` gives again, it does not."""
+
+    def begin(self, entry: Entry) -> None:
+        """In the request's own context (contextvars), before anything of it is known."""
+
+    def end(self, entry: Entry) -> None:
+        """After the answer. Must not raise."""
+
+
 class Gate:
     """The distribution API as an ASGI app."""
 
@@ -55,9 +65,10 @@ class Gate:
         challenge: Challenge = no_challenge,
         routes: Sequence[Route] = ROUTES,
         origins: Origins | None = None,
+        witnesses: Sequence[Witness] = (),
         log: AccessLog,
     ) -> None:
-        self._registry, self._routes, self._log = registry, routes, log
+        self._registry, self._routes, self._log, self._witnesses = registry, routes, log, witnesses
         self._origins = origins or Origins()
         self._identities = Identities(authenticators)
         self._policies, self._meters, self._challenge = policies, meters, challenge
@@ -79,6 +90,8 @@ class Gate:
         body = Body(scope, receive)
         entry = self._log.begin(scope, request_id)
         watched = entry.watch(send)
+        for witness in self._witnesses:
+            witness.begin(entry)
         try:
             await self._respond(scope, body, watched, entry, request_id)
         except asyncio.CancelledError:
@@ -94,6 +107,8 @@ class Gate:
             raise
         finally:
             entry.end()
+            for witness in self._witnesses:
+                witness.end(entry)
 
     async def _respond(self, scope: Scope, body: Body, send: Send, entry: Entry, request_id: str) -> None:
         request = Request(scope, body.receive)
@@ -130,8 +145,9 @@ class Gate:
         parsed = parse_parameters(parameters, request.method)
         require_same_origin(request, self._origins)
         operation = Operation(action, parsed.get("name"))
+        entry.operation, entry.parameters = operation, parsed
         actor = await self._identify(request)
-        entry.who = actor.name
+        entry.actor = actor
         self._require(actor, operation)
         for meter in self._meters:
             meter.count(actor, operation)
@@ -143,6 +159,8 @@ class Gate:
         call = Call(request, body, self._registry, actor, partial(self._allows, asker), self._held, **parsed)
         generation = self.prompt.generation
         response = await handler(call)
+        if isinstance(response, LoggedIn):
+            entry.actor = response.actor
         # A listing of repositories hangs on more than the one operation.
         if isinstance(response, Lasting) and action is not Action.LIST:
             self.prompt.keep(request.scope, operation, response, generation, actor)

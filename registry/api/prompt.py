@@ -41,7 +41,8 @@ FileSize = Callable[[Digest], int | None]
 class _Kept:
     operation: Operation
     pusher: bool  # it was worked out for one who may push, for whom "here" is a promise (Repository)
-    said: str  # of it in the access log, with the target
+    said: str  # of it in the access log, with as much of the target as is written there
+    target: bytes
     head: bytes  # all fields but those that differ each time
     body: bytes
     content: tuple[Digest, int] | None
@@ -50,7 +51,7 @@ class _Kept:
     @property
     def size(self) -> int:
         """Bytes of memory."""
-        return _ENTRY + 2 * len(self.said) + len(self.head) + len(self.body)
+        return _ENTRY + len(self.said) + len(self.target) + len(self.head) + len(self.body)
 
 
 class Prompt:
@@ -175,6 +176,7 @@ class Prompt:
             operation,
             self._may_push(actor, operation),
             said,
+            target,
             head,
             body,
             response.content,

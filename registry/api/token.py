@@ -17,7 +17,7 @@ from registry.access import Action, Actor, Operation, Shown
 from registry.api.errors import FormInvalid
 from registry.api.identities import Identities
 from registry.api.routes import Route
-from registry.api.wire import Call
+from registry.api.wire import Call, LoggedIn
 from registry.auth.bearer import Owners
 from registry.auth.rules import Rules
 from registry.auth.scopes import Scope, intersect, parse_scopes
@@ -94,7 +94,7 @@ class TokenEndpoint:
             answer["refresh_token"] = refresh
         # RFC 6749, section 5.1: no cache may keep it.
         headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-        return Response(json.dumps(answer), headers=headers)
+        return LoggedIn(json.dumps(answer), headers=headers, actor=actor)
 
     def _grant(self, actor: Actor, scope: Scope) -> Scope:
         if scope.kind == "registry":

@@ -182,6 +182,14 @@ class Lasting(Response):
         self.content, self.pull = content, pull
 
 
+class LoggedIn(Response):
+    """An answer to one who said in the request's body who it is."""
+
+    def __init__(self, body: str, *, headers: Mapping[str, str], actor: Actor) -> None:
+        super().__init__(body, headers=headers)
+        self.actor = actor
+
+
 def json_response(
     value: object, *, headers: Mapping[str, str] | None = None, media_type: str = "application/json"
 ) -> Lasting:

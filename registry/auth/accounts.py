@@ -20,6 +20,9 @@ class Accounts:
             return robot.as_actor if robot else None
         return Actor(name) if self._htpasswd.fingerprint(name) else None
 
+    def has(self, name: str) -> bool:
+        return self.find(name) is not None
+
     def fingerprint(self, name: str) -> str:
         """Of the password, or of the secret and its rights; empty for who has none here."""
         if name.startswith(ROBOT):

@@ -38,7 +38,7 @@ class BasicAuthenticator:
         if number_of(password) is not None:
             return self._find(password, Unauthenticated(_NO_ROBOT)).as_actor
         if not await self._passwords.check(user, password, address):
-            raise Unauthenticated(_WRONG)
+            raise Unauthenticated(_WRONG, account=user)
         return Actor(user)
 
     def _bearer(self, token: bytes) -> Actor | None:

@@ -77,13 +77,15 @@ class Passwords:
         network = network_of(address)
         pair = self._pair(user, network)
         if wait := max(self._of_user.wait(pair), self._of_address.wait(network)):
-            raise TooManyRequests("too many logins from this address have failed", retry_after=wait)
+            raise TooManyRequests(
+                "too many logins from this address have failed", retry_after=wait, account=user
+            )
         task = self._running.get(digest)
         if task is None:
             # Addresses that have failed let others go first: those that guess hold up nobody else.
             failed = self._of_address.count(network)
             if self._busy[network] >= _OF_ONE or len(self._running) >= (_OF_ALL if failed else _AT_MOST):
-                raise TooManyRequests("too many logins at once", retry_after=1)
+                raise TooManyRequests("too many logins at once", retry_after=1, account=user)
             hashed = found.hash if found else self._decoy(users, user)
             turn = self._turns.turn(failed)
             task = asyncio.create_task(self._verify(turn, hashed, password, real=found is not None))

@@ -94,6 +94,9 @@ class Rules:
             return Decision(True, "access has no entries: users may do everything")
         return Decision(False, "nothing allows it")
 
+    def why(self, actor: Actor, operation: Operation) -> str:
+        return self.decide(actor, operation).why
+
     def _decide_whole(self, actor: Actor, operation: Operation) -> Decision:
         """What is listed is filtered by what may be pulled; the rest is for everyone who is known."""
         if operation.action is Action.LOGIN:

@@ -11,6 +11,7 @@ import click
 
 from registry.auth import htpasswd, robots
 from registry.auth.passwords import new_hash
+from registry.cli.audit import note
 from registry.cli.failures import Failed, Refused, explained
 from registry.cli.text import address, reachable
 from registry.config import Settings
@@ -50,6 +51,10 @@ def login(settings: Settings, user: str) -> str:
     return f"docker login {address(reachable(settings.host), settings.port)} -u {user}"
 
 
+def _note(settings: Settings, command: str, what: str, name: str) -> None:
+    note(settings, command, "account", {"what": what, "reference": name})
+
+
 # -- users ---------------------------------------------------------------------------------------------
 
 
@@ -69,6 +74,7 @@ def add_user(settings: Settings, name: str, hashed: bytes) -> str:
     path = _writable(settings)
     new = not os.path.exists(path)
     htpasswd.add(path, secrets_of(settings), htpasswd.User(name, hashed))
+    _note(settings, "user add", "user", name)
     said = f"added {name} to {path}: {login(settings, name)}"
     if new:
         said += (
@@ -82,6 +88,7 @@ def set_password(settings: Settings, name: str, hashed: bytes) -> str:
     """What was done. Raises UserMissing."""
     path = _writable(settings)
     htpasswd.set_hash(path, secrets_of(settings), htpasswd.User(name, hashed))
+    _note(settings, "user passwd", "user", name)
     return f"{name} has a new password, and the old one is refused from now on: {login(settings, name)}"
 
 
@@ -89,6 +96,7 @@ def remove_user(settings: Settings, name: str) -> str:
     """What was done. Raises UserMissing."""
     path = _writable(settings)
     htpasswd.remove(path, secrets_of(settings), name)
+    _note(settings, "user rm", "user", name)
     said = f"removed {name} from {path}: logins by that name are refused from now on"
     if not users_of(settings)[0]:
         said += (
@@ -166,7 +174,7 @@ def create_robot(
     """The robot, and its secret. Raises ValueError, RobotExists."""
     require_own(settings)
     now = time.time()
-    return robots.create(
+    made = robots.create(
         Layout(settings.root).robots,
         secrets_of(settings),
         name,
@@ -174,12 +182,15 @@ def create_robot(
         now=now,
         expires=None if lasts is None else now + lasts,
     )
+    _note(settings, "token create", "token", name)
+    return made
 
 
 def revoke_robot(settings: Settings, name: str) -> str:
     """What was done. Raises RobotMissing."""
     require_own(settings)
     robots.revoke(Layout(settings.root).robots, secrets_of(settings), name)
+    _note(settings, "token revoke", "token", name)
     return f"revoked {name}: its secret is refused from now on"
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import os
-import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from registry.changes import ManifestRemoved, TagMoved
+from registry.cli.audit import note, note_change, user
 from registry.config import Settings
 from registry.names import RepositoryName, Tag
 from storage.digest import Digest
@@ -80,24 +81,25 @@ async def _remove(store: Store, settings: Settings, target: Target) -> str:
     match target.reference:
         case None:
             gone = await remove_repository(store.database, name, who=by("rm"))
+            note(settings, "rm", "delete", {"repository": name, "what": "repository"})
             return f"removed {name}: {gone.tags} tags, {gone.manifests} manifests, {gone.blobs} blobs"
         case Tag() as tag:
             digest = await store.names.manifests.remove_tag(name, tag, check=_allow, who=by("rm"))
+            note_change(settings, "rm", TagMoved(name, tag, digest, None))
             return f"removed the tag {name}:{tag}; its manifest {digest} stays"
         case Digest() as digest:
             moved = await store.names.manifests.remove(
                 name, digest, even_if_referenced=settings.sparse, check=_allow, who=by("rm")
             )
+            for tag in map(Tag, moved):
+                note_change(settings, "rm", TagMoved(name, tag, digest, None))
+            note_change(settings, "rm", ManifestRemoved(name, digest))
             return f"removed {name}@{digest}" + (f" and its tags {', '.join(moved)}" if moved else "")
 
 
 def by(command: str) -> str:
     """Who moves a tag by a command, for its history."""
-    try:
-        user = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's user need not have a name
-        user = f"user {os.getuid()}"
-    return f"registry {command} by {user}"
+    return f"registry {command} by {user()}"
 
 
 def _allow(tag: str, old: Digest | None, new: Digest | None) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from registry.changes import Guards
 from registry.cli import text
+from registry.cli.audit import note_change
 from registry.cli.content import by, opened
 from registry.config import Settings
 from registry.guards.immutable_tags import ImmutableTags
@@ -22,8 +24,8 @@ def plan(settings: Settings, repository: RepositoryName | None) -> list[Plan]:
 
 def apply(settings: Settings) -> Applied:
     with opened(settings) as store:
-        who = by("retention apply")
-        return asyncio.run(retain(store, settings.retention, _guards(settings), who=who))
+        who, tell = by("retention apply"), partial(note_change, settings, "retention apply")
+        return asyncio.run(retain(store, settings.retention, _guards(settings), who=who, tell=tell))
 
 
 def _guards(settings: Settings) -> Guards:

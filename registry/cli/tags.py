@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from registry.changes import TagMoved
+from registry.cli.audit import note_change
 from registry.cli.content import Target, by, opened
 from registry.config import Settings
 from registry.errors import RegistryError
@@ -47,10 +49,15 @@ def restore(settings: Settings, target: Target, to: str | None) -> str:
     Raises StorageError if that can't be; PreconditionFailed if the tag moved meanwhile.
     """
     with opened(settings) as store:
-        return asyncio.run(_restore(store, target, _tag(target), to))
+        old, new = asyncio.run(_restore(store, target, _tag(target), to))
+    note_change(settings, "tag restore", TagMoved(target.repository, _tag(target), old, new))
+    if old == new:
+        return f"{_named(target)} names {new} already"
+    return f"{_named(target)} names {new} again" + (f", no longer {old}" if old else "")
 
 
-async def _restore(store: Store, target: Target, tag: Tag, to: str | None) -> str:
+async def _restore(store: Store, target: Target, tag: Tag, to: str | None) -> tuple[Digest | None, Digest]:
+    """What it named, and what it names now."""
     moves = await store.names.listings.moves(target.repository, tag, limit=KEPT)
     digest = _chosen(moves, to) if to else _before(moves, target)
     last = moves[0].new if moves else None
@@ -67,9 +74,7 @@ async def _restore(store: Store, target: Target, tag: Tag, to: str | None) -> st
         raise StorageError(
             f"{target.repository} does not have the manifest {digest} any more: push it again"
         ) from None
-    if old == digest:
-        return f"{_named(target)} names {digest} already"
-    return f"{_named(target)} names {digest} again" + (f", no longer {old}" if old else "")
+    return old, digest
 
 
 def _before(moves: Sequence[Move], target: Target) -> Digest:

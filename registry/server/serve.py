@@ -33,6 +33,7 @@ from registry.server.self_signed import (
 )
 from registry.server.stopping import Server, Supervisor, follow_supervisor
 from registry.server.tls import context
+from registry.trail import STDERR, Trail
 from storage.errors import StorageError
 from storage.files import temporary_root
 from storage.secrets import Secrets
@@ -52,6 +53,7 @@ def serve(settings: Settings) -> int:
         require_library()
         names_of(settings)
     context(settings)
+    _require_audit_log(settings)
     _raise_descriptor_limit()
     made: Kept | None = None
     with ExitStack() as stack:
@@ -112,6 +114,19 @@ def _context(settings: Settings, *_: object) -> ssl.SSLContext:
         _configure_logging()
         logging.getLogger("registry").error("a worker cannot serve HTTPS: %s", error)
         sys.exit(STARTUP_FAILURE)
+
+
+def _require_audit_log(settings: Settings) -> None:
+    """Raises ConfigError: whoever asks for an audit log wants no server without one."""
+    if settings.audit_log in ("", STDERR):
+        return
+    try:
+        Trail(settings.audit_log).require()
+    except OSError as error:
+        raise ConfigError(
+            f"audit_log = {settings.audit_log} cannot be written: {error.strerror}; make its folder, let the "
+            "user who serves write there, or give another file"
+        ) from error
 
 
 def _raise_descriptor_limit() -> None:

@@ -21,16 +21,43 @@ class Stream(io.StringIO):
         return super().write(text)
 
 
-@pytest.mark.parametrize("hostile", ['"', "\n", "\\", "\x00", "ü", "\u2028", '", "status": 200, "x": "'])
+@pytest.mark.parametrize(
+    "hostile", ['"', "\n", "\\", "\x00", "ü", "\u2028", "\x7f", "\x1b[31m", '", "status": 200, "x": "']
+)
 def test_a_line_is_json_whatever_a_client_sends(hostile: str) -> None:
     sent = f"a{hostile}b"
-    what = describe(sent, sent.encode("latin-1", "replace"), 404, 7)
-    line = render("id", "192.0.2.1", what, 0.25, sent.encode("latin-1", "replace"), {"code": sent})
-    assert "\n" not in line
+    raw = sent.encode("latin-1", "backslashreplace")
+    what = describe(sent, raw, 404, 7)
+    line = render("id", "192.0.2.1", what, 0.25, raw, {"code": sent})
+    assert line.isprintable()
+    assert line.isascii()
     told = json.loads(line)
     assert (told["method"], told["code"], told["status"], told["bytes"]) == (sent, sent, 404, 7)
-    assert told["target"] == told["agent"] == sent.encode("latin-1", "replace").decode("latin-1")
+    assert told["target"] == told["agent"] == raw.decode("latin-1")
     assert (told["id"], told["remote"], told["seconds"]) == ("id", "192.0.2.1", 0.25)
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("", ""),
+        ("?n=5&last=a", "?n=5&last=a"),
+        ("?digest=sha256%3Aab&mount=x&from=a%2Fb", "?digest=sha256%3Aab&mount=x&from=a%2Fb"),
+        ("?scope=repository:a:pull&service=b", "?scope=repository:a:pull&service=b"),
+        ("?access_token=s3cret&n=1", "?access_token=***&n=1"),
+        ("?account=s3cret", "?account=***"),
+        ("?N=s3cret&%6e=s3cret", "?N=***&***"),
+        ("?s3cret", "?***"),
+        ("?s3cret=1&s-cret", "?***&***"),
+        ("?n=1;token=s3cret", "?n=***"),
+        ("?token=a=s3cret?n=s3cret", "?token=***"),
+        ("?&&", "?&&"),
+        ("?", "?"),
+    ],
+)
+def test_a_query_shows_no_value_that_may_be_a_secret(query: str, shown: str) -> None:
+    what = describe("GET", b"/v2/" + query.encode(), 200, 0)
+    assert json.loads("{" + what + "}")["target"] == "/v2/" + shown
 
 
 async def test_a_line_that_comes_alone_is_written_at_once() -> None:

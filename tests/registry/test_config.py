@@ -124,6 +124,7 @@ TEXTS = {
     "sparse": ("on", True),
     "ephemeral": ("1", True),
     "access_log": ("No", False),
+    "audit_log": ("-", "-"),
     "upload_expiry": ("1h30m", 5400),
     "scrub_rate": ("10", 10),
     "gc": ("off", False),

@@ -141,6 +141,7 @@ def test_help_shows_the_true_default(name: str) -> None:
     [
         (["serve", "--port", "http"], "port = 'http' (flag --port): expected a whole number from 0 to 65535"),
         (["serve", "--host", "0.0.0.0"], "--anonymous pull"),
+        (["serve", "--audit-log", "/nowhere/audit.log"], "audit_log = /nowhere/audit.log cannot be written"),
         (["serve", "--config", "/nowhere.toml"], "/nowhere.toml cannot be read"),
         (["serve", "/nowhere.toml"], "/nowhere.toml cannot be read"),
         (["serve", "/nowhere/config.yml"], "YAML"),
