@@ -34,7 +34,7 @@ from registry.auth.robots import Robots
 from registry.auth.rules import Rules
 from registry.auth.tokens import Tokens
 from registry.changes import Guard
-from registry.config import Settings, access_rules_of
+from registry.consistency import access_rules_of
 from registry.gc import collect_in_turn, rules_of
 from registry.guards.immutable_tags import ImmutableTags
 from registry.meters.request_rate import RequestRate
@@ -47,6 +47,7 @@ from registry.registry import Registry
 from registry.retention import retain
 from registry.retention_rules import untagged_of
 from registry.scrub import scrub
+from registry.settings import Settings
 from registry.trail import STDERR, Sink, Trail
 from storage.secrets import Secrets
 from storage.store import Store, open_store

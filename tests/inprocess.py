@@ -12,7 +12,7 @@ import httpx
 from starlette.types import ASGIApp, Message
 
 from registry.app import build
-from registry.config import Settings
+from registry.settings import Settings
 from storage.files import Probe
 from storage.store import Store, open_store
 

@@ -23,7 +23,7 @@ LAYERS = (
     ),
     ("registry.fsck", "registry.reindex"),
     ("registry.api",),
-    ("registry.dropin", "registry.config"),
+    ("registry.dropin", "registry.settings", "registry.consistency", "registry.config"),
     ("registry.app",),
     ("registry.server",),
     ("registry.cli", "registry.__main__"),

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from registry.__main__ import cli
-from registry.config import SCHEMA, Settings, default_root, load
+from registry.config import default_root, load
+from registry.settings import SCHEMA, Settings
 from tests.e2e.serving import serve
 from tests.missing import absent
 

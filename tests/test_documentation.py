@@ -11,8 +11,8 @@ import pytest
 
 from registry.__main__ import cli
 from registry.cli.options import default_text
-from registry.config import SCHEMA
 from registry.dropin import ALIASES
+from registry.settings import SCHEMA
 
 PROJECT = Path(__file__).parents[1]
 README = PROJECT / "README.md"

@@ -8,8 +8,9 @@ from registry.auth.accounts import Accounts
 from registry.auth.htpasswd import Htpasswd
 from registry.auth.robots import Robots
 from registry.auth.scopes import WORDS
-from registry.config import Settings, access_rules_of
+from registry.consistency import access_rules_of
 from registry.names import RepositoryName
+from registry.settings import Settings
 from storage.layout import Layout
 
 ANYONE = "anonymous"

@@ -14,7 +14,7 @@ from registry.auth.passwords import new_hash
 from registry.cli.audit import note
 from registry.cli.failures import Failed, Refused, explained
 from registry.cli.text import address, reachable
-from registry.config import Settings
+from registry.settings import Settings
 from storage.files import Files
 from storage.layout import Layout
 from storage.secrets import Secrets

@@ -6,7 +6,7 @@ import time
 
 from registry.changes import Change
 from registry.cli.output import line
-from registry.config import Settings
+from registry.settings import Settings
 from registry.trail import STDERR, Facts, Trail, describe, render
 
 

@@ -4,7 +4,7 @@ import os
 
 from registry.cli.content import opened
 from registry.cli.text import Counter, first, size
-from registry.config import Settings
+from registry.settings import Settings
 from storage.backup import backup as back_up
 from storage.backup import restore as bring_back
 from storage.files import Files

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from registry.changes import ManifestRemoved, TagMoved
 from registry.cli.audit import note, note_change, user
-from registry.config import Settings
 from registry.names import RepositoryName, Tag
+from registry.settings import Settings
 from storage.digest import Digest
 from storage.errors import StoreUnusable
 from storage.layout import Layout

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from registry.cli.output import say
-from registry.config import ConfigError
 from registry.errors import RegistryError
+from registry.settings import ConfigError
 from storage.errors import InvalidDigest, StorageError, StoreUnusable
 
 

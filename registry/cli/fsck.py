@@ -8,8 +8,8 @@ from typing import TextIO
 
 from registry.cli.content import opened
 from registry.cli.text import Counter, size
-from registry.config import Settings
 from registry.fsck import decode, encode, read
+from registry.settings import Settings
 from storage.bookmark import Bookmark, bookmark
 from storage.check import check, expected_bytes
 from storage.findings import Position, Report

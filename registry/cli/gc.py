@@ -7,8 +7,8 @@ from contextlib import nullcontext
 
 from registry.cli import text
 from registry.cli.content import opened
-from registry.config import Settings
 from registry.kinds import NEVER
+from registry.settings import Settings
 from storage.collect import collect, expected_rows, foresee
 from storage.garbage import Item, Report, Rules
 from storage.locks import held

@@ -9,8 +9,9 @@ import click
 
 from registry.cli.failures import Refused
 from registry.cli.output import say
-from registry.config import SCHEMA, ConfigError, Loaded, Settings, load_from_process
+from registry.config import Loaded, load_from_process
 from registry.kinds import SWITCH
+from registry.settings import SCHEMA, ConfigError, Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

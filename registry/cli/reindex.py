@@ -4,9 +4,9 @@ import os
 
 from registry.cli.content import require_root
 from registry.cli.text import first, size
-from registry.config import Settings
 from registry.names import RepositoryName
 from registry.reindex import READER
+from registry.settings import Settings
 from storage.files import Files
 from storage.layout import Layout
 from storage.recovery import Report

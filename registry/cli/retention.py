@@ -8,10 +8,10 @@ from registry.changes import Guards
 from registry.cli import text
 from registry.cli.audit import note_change
 from registry.cli.content import by, opened
-from registry.config import Settings
 from registry.guards.immutable_tags import ImmutableTags
 from registry.names import RepositoryName
 from registry.retention import Applied, Plan, Verdict, affected, plan_one, retain
+from registry.settings import Settings
 
 
 def plan(settings: Settings, repository: RepositoryName | None) -> list[Plan]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from registry.changes import TagMoved
 from registry.cli.audit import note_change
 from registry.cli.content import Target, by, opened
-from registry.config import Settings
 from registry.errors import RegistryError
 from registry.names import Tag
+from registry.settings import Settings
 from storage.digest import Digest
 from storage.errors import ManifestMissing, PreconditionFailed, StorageError
 from storage.history import KEPT, Move

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 
 from registry.cli import text
 from registry.cli.content import opened
-from registry.config import Settings
 from registry.names import RepositoryName
 from registry.retention_rules import untagged_of
+from registry.settings import Settings
 from storage.quotas import Amount, Limit, held
 from storage.usage import RepositoryUsage, TagUsage, TotalUsage, measure, measure_tags
 

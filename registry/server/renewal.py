@@ -13,9 +13,9 @@ import threading
 import time
 from typing import Any
 
-from registry.config import ConfigError, Settings
 from registry.server.seldom import Seldom
 from registry.server.tls import context, files_of
+from registry.settings import ConfigError, Settings
 
 LOOK_SECONDS = 1.0  # between two looks at the files
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from registry.config import ConfigError, Settings
+from registry.settings import ConfigError, Settings
 from storage.layout import Layout
 from storage.secrets import Secrets
 

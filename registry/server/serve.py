@@ -19,7 +19,7 @@ from registry import __version__
 from registry.api.access_log import Lines
 from registry.app import build, create_app, open_settings
 from registry.auth.rules import AUTO
-from registry.config import ConfigError, Settings, access_rules_of, is_loopback
+from registry.consistency import access_rules_of, is_loopback
 from registry.server.loop import Config
 from registry.server.protocol import Protocol
 from registry.server.renewal import renewing
@@ -33,6 +33,7 @@ from registry.server.self_signed import (
 )
 from registry.server.stopping import Server, Supervisor, follow_supervisor
 from registry.server.tls import context
+from registry.settings import ConfigError, Settings
 from registry.trail import STDERR, Trail
 from storage.errors import StorageError
 from storage.files import temporary_root

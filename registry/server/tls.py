@@ -2,9 +2,9 @@
 
 import ssl
 
-from registry.config import ConfigError, Settings
 from registry.server.handshakes import Context
 from registry.server.seldom import Seldom
+from registry.settings import ConfigError, Settings
 
 _MODES = {"": ssl.CERT_OPTIONAL, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 

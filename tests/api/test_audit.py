@@ -18,8 +18,8 @@ from registry.app import build
 from registry.auth import robots
 from registry.auth.rules import Entry as Rule
 from registry.changes import BlobRemoved
-from registry.config import Settings
 from registry.names import RepositoryName
+from registry.settings import Settings
 from storage.digest import Digest
 from storage.errors import StoreFull
 from storage.secrets import Secrets

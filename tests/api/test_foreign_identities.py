@@ -11,7 +11,7 @@ from registry.access import Action
 from registry.app import build
 from registry.auth.issuer_settings import Issuer
 from registry.auth.rules import Entry
-from registry.config import Settings
+from registry.settings import Settings
 from storage.store import Store
 from tests.auth.issuing import AUDIENCE, Site, claims_of, key_for, published, serving, signed
 from tests.inprocess import connect_app
@@ -49,6 +49,7 @@ class Job:
 @pytest.fixture
 async def job(store: Store, site: Site) -> AsyncIterator[Job]:
     settings = Settings(
+        root=store.layout.root,
         anonymous="none",
         access=(Entry(("acme/app",), PUSH, groups=("ci:repository=acme/app",)),),
         issuers=(Issuer("ci", site.url, AUDIENCE, groups=("repository",), algorithms=("ES256",)),),

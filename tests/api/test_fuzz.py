@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from starlette.types import ASGIApp, Message
 
 from registry.app import build
-from registry.config import Settings
+from registry.settings import Settings
 from storage.store import Store
 from tests.api.rows import CODES, assert_closed, assert_error_body
 from tests.api.world import IMAGE, LAYER, World, digest

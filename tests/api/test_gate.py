@@ -13,8 +13,8 @@ from registry.api import wire
 from registry.api.access_log import AccessLog
 from registry.api.gate import Gate
 from registry.app import build
-from registry.config import Settings
 from registry.registry import Registry
+from registry.settings import Settings
 from storage.contracts import Names
 from storage.store import Store
 from tests.api.rows import Row, assert_closed, assert_error, check

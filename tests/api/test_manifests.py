@@ -11,8 +11,8 @@ import pytest
 from starlette.types import ASGIApp
 
 from registry.app import build
-from registry.config import Settings
 from registry.manifests import MAX_MANIFEST
+from registry.settings import Settings
 from storage.digest import Digest
 from storage.store import Store
 from tests.api.rows import Row, assert_error, check

@@ -12,7 +12,7 @@ import pytest
 from starlette.types import ASGIApp
 
 from registry.app import build
-from registry.config import Settings
+from registry.settings import Settings
 from storage.store import Store
 from tests.api.corpus import DIGESTS, NAMES, ROUTE_WORDS, TAGS, UPLOADS
 from tests.api.rows import CODES, Row, assert_closed, assert_error_body, check

@@ -9,9 +9,9 @@ import pytest
 from starlette.types import Message
 
 from registry.app import build
-from registry.config import Settings
 from registry.quotas import Quota
 from registry.rates import Rate
+from registry.settings import Settings
 from storage.store import Store
 from tests.api.rows import Row, check
 from tests.api.world import begin, digest, push_blob, push_image, push_manifest, put_manifest

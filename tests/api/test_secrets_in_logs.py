@@ -16,7 +16,7 @@ from registry.app import build
 from registry.auth.passwords import Passwords
 from registry.auth.robots import Robots
 from registry.auth.tokens import Tokens
-from registry.config import Settings
+from registry.settings import Settings
 from storage.store import Store
 from tests.api.test_audit import settle
 from tests.inprocess import Answer, ask, opened

@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from starlette.types import Message
 
 from registry.app import build
-from registry.config import Settings
 from registry.fsck import read
+from registry.settings import Settings
 from storage.check import check
 from storage.store import open_store
 from tests.api.model import BLOBS, BY_DIGEST, MANIFESTS, SUBJECTS, Model, Repository

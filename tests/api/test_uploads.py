@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
 from registry.app import build
-from registry.config import Settings
+from registry.settings import Settings
 from storage.store import Store
 from tests.api.rows import Row, assert_error, check
 from tests.api.world import begin, digest

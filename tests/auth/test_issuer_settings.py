@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from registry.auth.issuer_settings import ISSUERS, Issuer, find_token_server
-from registry.config import ConfigError, load
+from registry.config import load
 from registry.kinds import Misfit
+from registry.settings import ConfigError
 
 TOML = """
 [[issuers]]

@@ -2,7 +2,7 @@
 
 import registry.server.serve
 from registry.__main__ import main
-from registry.config import Settings
+from registry.settings import Settings
 from storage.errors import StoreUnusable
 
 

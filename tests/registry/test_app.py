@@ -13,11 +13,12 @@ from starlette.types import Message
 
 from registry.app import build, create_app, guards, open_settings, policies
 from registry.auth.issuer_settings import Issuer
-from registry.config import Settings, access_rules_of
+from registry.consistency import access_rules_of
 from registry.guards.immutable_tags import ImmutableTags
 from registry.policies.access_rules import AccessRules
 from registry.policies.no_delete import NoDelete
 from registry.policies.read_only import ReadOnly
+from registry.settings import Settings
 from storage.digest import Digest
 from storage.errors import StorageError, StoreFull
 from storage.store import Store

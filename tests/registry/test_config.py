@@ -9,19 +9,12 @@ import pytest
 from registry.access import Action
 from registry.auth.issuer_settings import Issuer
 from registry.auth.rules import Entry
-from registry.config import (
-    SCHEMA,
-    ConfigError,
-    Settings,
-    access_rules_of,
-    default_root,
-    is_loopback,
-    load,
-    load_from_process,
-)
+from registry.config import default_root, load, load_from_process
+from registry.consistency import access_rules_of, is_loopback
 from registry.quotas import Quota
 from registry.rates import Rate
 from registry.retention_rules import Rule
+from registry.settings import SCHEMA, ConfigError, Settings
 
 HOME = {"HOME": "/home/ann"}
 

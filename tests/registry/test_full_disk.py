@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from registry.app import build
-from registry.config import Settings
+from registry.settings import Settings
 from storage.store import Store, open_store
 from tests.api.world import digest, push_image
 from tests.filesystems import SIZES, filled, mounted

@@ -11,9 +11,9 @@ import pytest
 
 from registry import gc
 from registry.app import build
-from registry.config import Settings
 from registry.gc import collect_in_turn, rules_of
 from registry.retention import Applied
+from registry.settings import Settings
 from storage.collect import collect, collected
 from storage.errors import IndexFailed, StoreDegraded
 from storage.garbage import DAY, HOUR, Report, Rules, keep_a_month

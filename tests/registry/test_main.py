@@ -16,10 +16,10 @@ from click.testing import CliRunner, Result
 from registry import __version__
 from registry.__main__ import cli
 from registry.cli.options import default_text
-from registry.config import SCHEMA, Settings
 from registry.names import RepositoryName, Tag
 from registry.registry import Registry
 from registry.repository import Repository
+from registry.settings import SCHEMA, Settings
 from storage.digest import Digest
 from storage.layout import Layout
 from storage.store import Store, open_store
@@ -126,7 +126,7 @@ def test_help_shows_the_true_default(name: str) -> None:
     if name == "root" and sys.platform == "darwin":
         pytest.skip("the help shows the default of Linux")
     shown = default_text(name)
-    value = getattr(Settings(), name)
+    value = getattr(Settings(root="/"), name)
     assert shown == (
         "~/.local/share/oci-registry"
         if name == "root"

@@ -4,8 +4,9 @@ import tomllib
 
 import pytest
 
-from registry.config import ConfigError, load
+from registry.config import load
 from registry.quotas import QUOTA, UPLOADS, Quota, limits_of
+from registry.settings import ConfigError
 from storage.quotas import Limit
 
 HOME = {"HOME": "/home/ann"}

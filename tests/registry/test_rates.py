@@ -5,8 +5,9 @@ import tomllib
 import pytest
 
 from registry.access import ANONYMOUS, Action, Actor
-from registry.config import ConfigError, load
+from registry.config import load
 from registry.rates import RATE, Rate
+from registry.settings import ConfigError
 
 HOME = {"HOME": "/home/ann"}
 TOML = """

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from starlette.routing import Router
 
-from registry.config import Settings
 from registry.server import loop
 from registry.server.serve import server_config
 from registry.server.tls import context
+from registry.settings import Settings
 from tests.certificates import Certificate, make_authority, make_certificate, sign
 from tests.server.serving import SECONDS, connected, get, read_answer, serving
 

@@ -11,9 +11,9 @@ import pytest
 import uvicorn
 from uvicorn.supervisors import multiprocess
 
-from registry.config import ConfigError
 from registry.server.serve import _listen
 from registry.server.stopping import Supervisor
+from registry.settings import ConfigError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one listener serves all")
 

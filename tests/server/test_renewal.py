@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.config import ConfigError, Settings
 from registry.server.renewal import Watch
 from registry.server.seldom import Seldom
+from registry.settings import ConfigError, Settings
 from tests.certificates import Certificate, make_authority, make_certificate
 from tests.server.test_tls import handshake
 

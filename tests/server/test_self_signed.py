@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from registry.config import ConfigError, Settings
 from registry.server import issuing
 from registry.server.issuing import Pair, issue
 from registry.server.self_signed import DAYS, Kept, SelfSigned, machine_name, names_of, trust_steps
 from registry.server.tls import context
+from registry.settings import ConfigError, Settings
 from storage.files import Files
 from storage.layout import Layout
 from storage.secrets import Secrets

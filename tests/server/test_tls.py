@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.config import ConfigError, Settings
 from registry.server.tls import context
+from registry.settings import ConfigError, Settings
 from tests.certificates import Certificate, make_certificate, openssl
 
 

@@ -8,7 +8,7 @@ from registry.cli import access as work
 from registry.cli.failures import explained
 from registry.cli.options import json_option, settings_options
 from registry.cli.output import show
-from registry.config import Settings
+from registry.settings import Settings
 
 
 @click.group()

@@ -8,7 +8,7 @@ import click
 from registry.cli.options import flags_of, json_option, load
 from registry.cli.output import show
 from registry.cli.text import table
-from registry.config import SCHEMA
+from registry.settings import SCHEMA
 
 
 @click.command()

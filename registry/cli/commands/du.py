@@ -6,8 +6,8 @@ from registry.cli import usage
 from registry.cli.failures import explained
 from registry.cli.options import json_option, settings_options
 from registry.cli.output import show
-from registry.config import Settings
 from registry.names import RepositoryName
+from registry.settings import Settings
 
 
 @click.command()

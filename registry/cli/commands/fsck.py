@@ -10,7 +10,7 @@ from registry.cli import fsck as work
 from registry.cli.failures import explained
 from registry.cli.options import json_option, settings_options
 from registry.cli.output import say, show
-from registry.config import Settings
+from registry.settings import Settings
 
 
 @click.command()

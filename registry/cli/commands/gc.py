@@ -10,9 +10,9 @@ from registry.cli.failures import explained
 from registry.cli.options import json_option, settings_options
 from registry.cli.output import show
 from registry.cli.text import Counter, number
-from registry.config import Settings
 from registry.gc import rules_of
 from registry.retention_rules import untagged_of
+from registry.settings import Settings
 from storage.garbage import Item, Rules
 
 

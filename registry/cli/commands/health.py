@@ -5,7 +5,7 @@ import click
 from registry.cli.failures import Failed
 from registry.cli.health import ask
 from registry.cli.options import settings_options
-from registry.config import Settings
+from registry.settings import Settings
 
 
 @click.command()

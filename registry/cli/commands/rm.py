@@ -5,7 +5,7 @@ import click
 from registry.cli import content
 from registry.cli.failures import explained
 from registry.cli.options import settings_options
-from registry.config import Settings
+from registry.settings import Settings
 
 
 @click.command()

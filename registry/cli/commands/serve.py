@@ -8,7 +8,7 @@ import click
 from registry.cli.failures import explained
 from registry.cli.options import flags_of, load
 from registry.cli.output import say
-from registry.config import SCHEMA
+from registry.settings import SCHEMA
 
 # Recipes for the distribution image name its built-in file, which need not exist here.
 _BUILT_IN = ("/etc/distribution/config.yml", "/etc/docker/registry/config.yml")

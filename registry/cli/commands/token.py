@@ -7,8 +7,8 @@ from registry.cli.accounts import told
 from registry.cli.options import json_option, settings_options
 from registry.cli.output import say, show
 from registry.cli.text import table
-from registry.config import Settings
 from registry.kinds import NEVER, SPAN
+from registry.settings import Settings
 
 
 @click.group()

@@ -8,7 +8,7 @@ from registry.cli import accounts
 from registry.cli.accounts import told
 from registry.cli.options import Command, json_option, settings_options
 from registry.cli.output import say, show
-from registry.config import Settings
+from registry.settings import Settings
 
 
 @click.group()

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from registry.__main__ import cli
 from registry.app import open_settings
-from registry.config import SCHEMA, Settings
+from registry.settings import SCHEMA, Settings
 from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import StoreBusy

@@ -1,0 +1,88 @@
+"""What settings mean together: what must not start, and who may come in by them."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from functools import partial
+
+from registry.auth.public_keys import is_installed
+from registry.auth.rules import Rules
+from registry.settings import SCHEMA, ConfigError, Settings
+from storage.layout import Layout
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address; names other than localhost are taken as reachable."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def has_accounts(settings: Settings) -> bool:
+    """Whether anything says who may come in, as the files are now."""
+    layout = Layout(settings.root)
+    files = (settings.htpasswd or layout.htpasswd, layout.robots)
+    # A file that was asked for by name may come later: nobody is to come in before it.
+    said = settings.access or settings.issuers or settings.htpasswd or settings.tls_client_ca
+    return bool(said) or any(map(os.path.exists, files))
+
+
+def access_rules_of(settings: Settings) -> Rules:
+    """Who may do what by these settings."""
+    return Rules(settings.access, dict(settings.groups), settings.anonymous, partial(has_accounts, settings))
+
+
+def check_together(settings: Settings, sources: Mapping[str, str]) -> None:
+    said = sources["anonymous"] != "default" or has_accounts(settings)
+    if not said and not is_loopback(settings.host):
+        raise ConfigError(
+            f"host = {settings.host} ({sources['host']}) is reachable from other machines, and there is no "
+            "account to log in to: make one with `registry user add NAME`, or say what anyone may do, "
+            "--anonymous pull, --anonymous push (pull, push and delete) or none, or listen on 127.0.0.1"
+        )
+    _check_tls(settings, sources)
+    if settings.anonymous == "push" and settings.htpasswd:
+        raise ConfigError(
+            f"htpasswd ({sources['htpasswd']}) asks for logins; anonymous = push ({sources['anonymous']}) "
+            "makes them worth nothing: leave out one, or give --anonymous pull or none"
+        )
+    if settings.issuers and not is_installed():
+        raise ConfigError(
+            f"issuers ({sources['issuers']}) needs a library that verifies their tokens: "
+            "run pip install 'oci-registry[oidc]'"
+        )
+    if settings.ephemeral and sources["root"].startswith("flag") and sources["ephemeral"].startswith("flag"):
+        raise ConfigError("--ephemeral makes its own temporary root: give it or --root, not both")
+
+
+def _check_tls(settings: Settings, sources: Mapping[str, str]) -> None:
+    given = {name: getattr(settings, name) for name in ("tls_cert", "tls_key")}
+    if any(given.values()) and not all(given.values()):
+        have, lacking = sorted(given, key=given.__getitem__, reverse=True)
+        raise ConfigError(
+            f"{have} = {given[have]} ({sources[have]}) serves HTTPS only together with {lacking}: "
+            f"give {SCHEMA[lacking].flag} FILE too, or neither for plain HTTP"
+        )
+    if settings.tls_self_signed and settings.tls_cert:
+        raise ConfigError(
+            f"tls_self_signed ({sources['tls_self_signed']}) makes a certificate, and "
+            f"tls_cert = {settings.tls_cert} ({sources['tls_cert']}) names one: give one of the two"
+        )
+    if settings.tls_names and not settings.tls_self_signed:
+        raise ConfigError(
+            f"tls_names ({sources['tls_names']}) are for the certificate that --tls-self-signed makes: "
+            "give that too, or leave them out"
+        )
+    if settings.tls_client_auth and not settings.tls_client_ca:
+        raise ConfigError(
+            f"tls_client_auth = {settings.tls_client_auth} ({sources['tls_client_auth']}) needs the "
+            "authorities that sign the clients' certificates: give --tls-client-ca FILE too"
+        )
+    if settings.tls_client_ca and not settings.serves_https:
+        raise ConfigError(
+            f"tls_client_ca = {settings.tls_client_ca} ({sources['tls_client_ca']}) needs HTTPS: "
+            "give --tls-cert and --tls-key, or --tls-self-signed"
+        )
