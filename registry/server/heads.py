@@ -41,6 +41,10 @@ def require_one_meaning(version: str, headers: Headers, *, upgrades: bool) -> No
         raise Refused
     if version == "1.0" and b"transfer-encoding" in names:  # section 6.1: faulty framing
         raise Refused
+    # A coding that the parser does not know it refuses only when the app has the request already.
+    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    if codings not in ([], [b"chunked"]):
+        raise Refused
     if upgrades and not _is_bodiless(headers):
         raise Refused  # the parser ends it at its head, and would read its body as requests
 

@@ -321,6 +321,20 @@ def test_a_head_that_is_too_large_is_refused_before_it_is_there(
     assert bytes_read(live.pid) - before < MIB
 
 
+@pytest.mark.parametrize(
+    "coding", ["xchunked", "chunked0", "chunked*", "gzip", "gzip, chunked", "identity", ""]
+)
+def test_a_coding_that_is_not_understood_is_refused_before_anything_is_done(live: Live, coding: str) -> None:
+    """A DELETE waits for no body: it was done by the time that the parser found a fault."""
+    assert push_manifest(live.host, "edge", "canary", image(layers=[descriptor(DATA)])).status == 201
+    with wire(live.host) as connection:
+        connection.send(CANARY[:-2] + f"Transfer-Encoding: {coding}\r\n\r\n0\r\n\r\n".encode())
+        answer = connection.answer()
+        assert (answer.status, answer.closing) == (400, True), answer
+        assert connection.at_end()
+    assert once(live.host, "HEAD", "/v2/edge/manifests/canary").status == 200, "the canary was served"
+
+
 PLAIN = {
     "chunks": UPLOADS + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "an upgrade without a body": UPLOADS
