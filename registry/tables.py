@@ -51,7 +51,7 @@ def read_toml(text: str) -> object:
     """A value as TOML writes it, of a variable or a flag. Raises ValueError."""
     try:
         read = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):  # it calls itself for each bracket
         raise ValueError from None
     if set(read) != {"value"}:
         raise ValueError
