@@ -1,6 +1,6 @@
 # CI calls these targets and nothing else. GNU make 3.81 (macOS) is enough.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt crash soak e2e conformance bench tools clean
+.PHONY: help run test check fmt crash soak fuzz e2e conformance bench tools clean
 
 # The first Python that is new enough; PYTHON=/path/to/python3 overrides it.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -8,6 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN := .venv/bin
 # More arguments for the program behind a target: make run ARGS="--port 5001", make test ARGS="-k tags"
 ARGS ?=
+FUZZ_SECONDS ?= 3600
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +34,9 @@ crash: .venv/.dev ## Kill, damage, slow and starve the server: the part of `make
 
 soak: .venv/.dev ## The same for more than an hour; prints its figures (ARGS="-k test_races" and so on)
 	CRASH_TIER=soak $(BIN)/python -m pytest -q -m "crash or fault" $(ARGS)
+
+fuzz: .venv/.dev ## Fuzz for an hour; prints its figures (FUZZ_SECONDS=600, ARGS="-k test_wire" and so on)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -q tests/fuzz $(ARGS)
 
 e2e: .venv/.dev ## Run the stories of the real clients only
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
