@@ -25,6 +25,8 @@ def _fits(url: str, scheme: str) -> bool:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         return False
+    if parts.netloc.find("[") > 0:  # Python 3.11 takes what is in the brackets, others what is before them
+        return False
     if parts.scheme != scheme or not host or parts.username is not None or parts.fragment:
         return False
     return scheme == "https" or _is_loopback(host)

@@ -110,7 +110,7 @@ def parse(data: bytes) -> Mapping[str, Robot]:
     try:
         found = json.loads(data)
         robots = [_robot(entry) for entry in found["robots"]]
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError):
         raise ValueError('it is not what `registry token` writes: {"robots": [...]}') from None
     return {robot.name: robot for robot in robots}
 

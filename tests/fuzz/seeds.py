@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from tests.builders import DOCKER_IMAGE, DOCKER_INDEX, OCI_CONFIG, OCI_IMAGE, descriptor, image, index
+from tests.fuzz import credential_seeds
 from tests.fuzz.targets import CONTENT_TYPES
 from tests.server.test_framing import BODIES, MALFORMED
 
@@ -77,6 +78,7 @@ SEEDS: Mapping[str, Sequence[bytes]] = {
         b'[{repositories = ["*"], keep_tags = ["v*"], untagged = "never", keep_pulled = 60}]',
         b"[]",
     ],
+    **credential_seeds.SEEDS,
     "chunks": [b"\x03" + body for body, _ in (*BODIES.values(), *MALFORMED.values())],
 }
 
@@ -207,6 +209,7 @@ WORDS: Mapping[str, Sequence[bytes]] = {
         ),
         *(b"never", b"1w2d", b"1e9", b"inf", b"1979-05-27", b"0x", b"[" * 2000, b"a." * 1000),
     ],
+    **credential_seeds.WORDS,
     "chunks": [
         b"\r\n",
         b"\n",
@@ -222,6 +225,10 @@ WORDS: Mapping[str, Sequence[bytes]] = {
 }
 
 REGRESSIONS: Mapping[str, Sequence[bytes]] = {
+    "address": [b"http://a[::1]/"],  # was taken for this machine
     "retention": [b"[" * 2000],  # a RecursionError of tomllib
+    "robots_file": [  # an OverflowError: no integer is infinite
+        b'{"robots":[{"name":"a","id":"","digest":"","scopes":[],"created":1e999,"expires":null}]}'
+    ],
 }
 """What once broke a target: a fuzzer prints the bytes to be added here."""

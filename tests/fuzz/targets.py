@@ -33,7 +33,7 @@ from registry.retention_rules import RETENTION
 from registry.strict_json import JsonInvalid, loads
 from storage.digest import Digest
 from storage.errors import InvalidDigest, PreconditionFailed
-from tests.fuzz import oracles
+from tests.fuzz import credentials, oracles
 from tests.server.test_framing import cuts, ours, theirs
 
 CONTENT_TYPES = ("", "application/json", "text/html", *MEDIA_TYPES)
@@ -263,5 +263,6 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     for target in (
         *(manifest, strict_json, digest, name, reference, path, byte_range, content_range),
         *(condition, scope, pattern, retention, chunks),
+        *credentials.TARGETS,
     )
 }

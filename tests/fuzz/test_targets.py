@@ -63,13 +63,18 @@ def test_any_bytes(name: str, data: st.DataObject) -> None:
 
 
 @pytest.fixture(scope="module")
-def guided(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Future[Guided]]]:
-    """All of them, two at a time."""
+def guided(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Mapping[str, Future[Guided]]]:
+    """All that were chosen, two at a time."""
     if find_spec("atheris") is None:
         absent("atheris")
     folder, seed = tmp_path_factory.mktemp("guided"), tiers.seed()
     pool = ThreadPoolExecutor(AT_ONCE)
-    yield {name: pool.submit(guide, name, folder / name, seed) for name in TARGETS}
+    chosen = [
+        name for name in TARGETS if any(item.name.endswith(f"[{name}]") for item in request.session.items)
+    ]
+    yield {name: pool.submit(guide, name, folder / name, seed) for name in chosen}
     pool.shutdown(cancel_futures=True)
 
 
