@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import httpx
 
 from registry.fsck import read
@@ -24,6 +25,7 @@ GROWTH = (
     16 * MIB
 )  # of resident memory: kept answers may take as much, and what was freed is not all given back
 SESSIONS = 8
+USER = ("fuzz", "a password")
 _RSS = re.compile(r"^VmRSS:\s+(\d+) kB$", re.MULTILINE)
 
 
@@ -48,8 +50,8 @@ class Arena:
 
 
 @contextlib.contextmanager
-def attacked(name: str, say: Callable[[str], None]) -> Iterator[Arena]:
-    """A server, of which the block does what it likes. Then it must be as if nothing had happened.
+def attacked(name: str, say: Callable[[str], None], *, users: bool = False) -> Iterator[Arena]:
+    """A server, for anyone or for `USER`. After the block it must be as if nothing had happened.
 
     It answers; no answer was a server error; its memory is what it was; it stops as it should, without a
     traceback; and fsck finds nothing wrong.
@@ -57,8 +59,10 @@ def attacked(name: str, say: Callable[[str], None]) -> Iterator[Arena]:
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory) as folder:
         root = Path(folder, "root")
-        with running(root) as live:
-            world, uploads = asyncio.run(_fill(live.host))
+        file = Path(folder, "htpasswd")
+        file.write_bytes(b"%b:%b\n" % (USER[0].encode(), bcrypt.hashpw(USER[1].encode(), bcrypt.gensalt(4))))
+        with running(root, *(["--htpasswd", str(file)] if users else [])) as live:
+            world, uploads = asyncio.run(_fill(live.host, USER if users else None))
             arena = Arena(live, world, uploads)
             yield arena
             assert httpx.get(f"{arena.url}/readyz").status_code == 200
@@ -76,8 +80,8 @@ def attacked(name: str, say: Callable[[str], None]) -> Iterator[Arena]:
         assert grown <= GROWTH
 
 
-async def _fill(host: str) -> tuple[World, tuple[str, ...]]:
-    async with httpx.AsyncClient(base_url=f"http://{host}") as client:
+async def _fill(host: str, user: tuple[str, str] | None) -> tuple[World, tuple[str, ...]]:
+    async with httpx.AsyncClient(base_url=f"http://{host}", auth=user) as client:
         world = await fill(client)
         uploads = [await begin(client, world.names["repo"]) for _ in range(SESSIONS)]
     return world, tuple(uploads)

@@ -25,10 +25,12 @@ from registry.api import errors
 from registry.api.routes import ROUTES
 from tests.api.world import DOCKER, IMAGE, INDEX, LAYER, REFERRER, REPOSITORY, SPARE, digest
 from tests.fuzz import document, tiers
-from tests.fuzz.arena import Arena, attacked
+from tests.fuzz.arena import USER, Arena, attacked
 
+TURNS = 2
 EXAMPLES = 12  # for each operation and mode, in each turn
 SCENARIOS = 10  # in each turn
+SCOPE = f"repository:{REPOSITORY}:pull,push"
 NAMES = [REPOSITORY, "other/app"]
 STEPS = 8
 
@@ -43,8 +45,7 @@ def light(value: Any) -> Any:
 
 
 SCHEMA = schemathesis.openapi.from_dict(light(document.document()))
-ALL = [result.ok() for result in SCHEMA.get_all_operations() if isinstance(result, Ok)]
-OPERATIONS = [operation for operation in ALL if operation.path != "/token"]  # there are no users here
+OPERATIONS = [result.ok() for result in SCHEMA.get_all_operations() if isinstance(result, Ok)]
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -89,6 +90,7 @@ class Plain(HTTPAdapter):
 def connect(arena: Arena) -> requests.Session:
     session = requests.Session()
     session.trust_env = False
+    session.auth = USER
     session.mount("http://", Plain())
     return session
 
@@ -107,6 +109,8 @@ def real(uploads: tuple[str, ...]) -> dict[tuple[str, str], st.SearchStrategy[An
         ("query", "digest"): digests,
         ("query", "mount"): digests,
         ("query", "from"): names,
+        ("query", "scope"): st.sampled_from([[SCOPE], [SCOPE, "registry:catalog:*"], [f"{SCOPE} {SCOPE}"]]),
+        ("query", "offline_token"): st.sampled_from(["true", "1", "no"]),
         ("headers", "Range"): st.sampled_from(["bytes=0-0", "bytes=0-1,5-9,-1", "bytes=99999-", "bytes=5-4"]),
         ("headers", "If-Match"): st.sampled_from(["*", f'"{digest(IMAGE)}"']),
         ("headers", "Content-Range"): st.sampled_from(["0-3", "4-7", "9-1"]),
@@ -160,10 +164,10 @@ def modes(operation: Operation) -> list[GenerationMode]:
 
 
 def turns(share: float) -> Iterator[int]:
-    """Seeds: two, or as many as there is time for."""
+    """Seeds: some, or as many as there is time for."""
     first, end = tiers.seed(), time.monotonic() + tiers.SECONDS * share
     print(f"FUZZ_SEED={first}")
-    last = first + 1
+    last = first + TURNS - 1
     yield first
     while first < last or time.monotonic() < end:
         first += 1
@@ -172,7 +176,7 @@ def turns(share: float) -> Iterator[int]:
 
 @pytest.mark.timeout(tiers.SECONDS * tiers.API + 300)
 def test_answers_are_those_of_the_document(say: Callable[[str], None]) -> None:
-    with attacked("schemathesis", say) as arena, connect(arena) as session:
+    with attacked("schemathesis", say, users=True) as arena, connect(arena) as session:
         truth = real(arena.uploads)
         cases = [
             aimed(operation.as_strategy(generation_mode=mode), truth)
@@ -183,11 +187,21 @@ def test_answers_are_those_of_the_document(say: Callable[[str], None]) -> None:
             for each in cases:
                 run(arena, session, each, number)
             arena.note_memory()
+    done = {line["method"] for line in arena.lines if line["status"] < 300}
+    assert done == {
+        "GET",
+        "HEAD",
+        "POST",
+        "PUT",
+        "PATCH",
+        "DELETE",
+    }  # else all was refused, and nothing shown
+    assert any(line["target"].startswith("/token") and line["status"] == 200 for line in arena.lines)
 
 
 @pytest.mark.timeout(tiers.SECONDS * tiers.STATES + 300)
 def test_uploads_go_on_by_their_links(say: Callable[[str], None]) -> None:
-    with attacked("schemathesis, stateful", say) as arena, connect(arena) as session:
+    with attacked("schemathesis, stateful", say, users=True) as arena, connect(arena) as session:
 
         def call_kwargs(self: object, case: Case) -> dict[str, Any]:
             return {"base_url": arena.url, "session": session}
