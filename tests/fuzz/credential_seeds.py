@@ -44,6 +44,14 @@ _KEYS = [
 ]
 
 SEEDS: Mapping[str, Sequence[bytes]] = {
+    "forwarded": [
+        b"1.2.3.4",
+        b"for=1.2.3.4;by=x",
+        b'for="[::1]:1";x="',
+        b'a="\\";b="',
+        b"10.0.0.2, 10.0.0.3",
+        b"[::ffff:1.2.3.4]",
+    ],
     "own_token": [SIGNED, SIGNED.rpartition(b".")[0], b"a.b.c"],
     "jwt": [
         b'{"alg":"RS256","typ":"JWT","kid":"a"}\n{"iss":"https://ci.test"}\nsignature',
@@ -100,6 +108,21 @@ _CLAIM_WORDS = [
 ]
 
 WORDS: Mapping[str, Sequence[bytes]] = {
+    "forwarded": [
+        b"for=",
+        b"proto=",
+        b"host=",
+        b'"',
+        b"\\",
+        b",",
+        b";",
+        b"=",
+        b"10.0.0.2",
+        b"1.2.3.4:5",
+        b"[::1]",
+        b"unknown",
+        b" ",
+    ],
     "own_token": [b".", b"=", b"eyJhbGciOiJub25lIn0", b"_", b"-", b"\n", b" ", b"\xff"],
     "jwt": [
         *_JSON,

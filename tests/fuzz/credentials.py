@@ -1,10 +1,12 @@
-"""Targets of what is shown to be let in: tokens, passwords, and the files that they are held to."""
+"""Targets of who asks: tokens, passwords, the files that they are held to, and what proxies say."""
 
 import base64
 import json
 from contextlib import suppress
 from dataclasses import replace
+from ipaddress import ip_address
 
+from registry.api.origins import Origins, host_of
 from registry.auth import basic, htpasswd, robots
 from registry.auth.addresses import is_local, is_safe
 from registry.auth.claims import actor_of, check_claims
@@ -33,6 +35,14 @@ SIGNED = (
     b"M2ZkMDAiLCJmaW5nZXJwcmludCI6ImYiLCJncm91cHMiOltdLCJhY2Nlc3MiOlt7InR5cGUiOiJyZXBvc2l0b3J5Ii"
     b"wibmFtZSI6InRlYW0vYXBwIiwiYWN0aW9ucyI6WyJwdWxsIl19XX0."
     b"zt7DFnC7WOLkMZscgmR9jIypNGnKyObgPe_gYQgceDA"
+)
+ORIGINS = Origins(["10.0.0.0/8"])
+PROXY = ("10.0.0.1", 4000)
+PROXIED = (
+    (b"x-forwarded-for", b"203.0.113.9", "203.0.113.9"),
+    (b"x-forwarded-for", b" [2001:db8::1]:80", "2001:db8::1"),
+    (b"forwarded", b"for=203.0.113.9;proto=https", "203.0.113.9"),
+    (b"forwarded", b' for="[2001:db8::1]:80";host=b.test', "2001:db8::1"),
 )
 NEWCOMER = User("new comer", b"$2b$04$" + b"." * 53)
 
@@ -154,4 +164,21 @@ def address(data: bytes) -> None:
         assert url.isprintable()
 
 
-TARGETS = (own_token, jwt, claims, credentials, users_file, robots_file, secret, key_set, address)
+def forwarded(data: bytes) -> None:
+    """What a client wrote before its proxy added to it changes nothing of whom the proxy saw (T28)."""
+    text = bytes(byte for byte in data if byte not in b"\0\r\n")
+    for field, added, client in PROXIED:
+        headers = [(b"host", b"a.test"), (field, text + b"," + added)]
+        scope = {"type": "http", "scheme": "http", "client": PROXY, "headers": headers}
+        seen = ORIGINS.seen(scope)
+        assert seen["client"] == (client, 0)
+        assert ORIGINS.unwrap(headers, PROXY)[1] == (client, 0)
+        assert seen["scheme"] in ("http", "https")
+        assert host_of(seen).isprintable()
+    for field, _, _ in PROXIED:  # and alone it is an address, or nothing
+        found = ORIGINS.seen({**scope, "headers": [(field, text)], "server": ("127.0.0.1", 80)})
+        assert found["client"] == PROXY or str(ip_address(found["client"][0])) == found["client"][0]
+        host_of(found)
+
+
+TARGETS = (forwarded, own_token, jwt, claims, credentials, users_file, robots_file, secret, key_set, address)

@@ -71,9 +71,8 @@ def guided(
         absent("atheris")
     folder, seed = tmp_path_factory.mktemp("guided"), tiers.seed()
     pool = ThreadPoolExecutor(AT_ONCE)
-    chosen = [
-        name for name in TARGETS if any(item.name.endswith(f"[{name}]") for item in request.session.items)
-    ]
+    asked = {item.name for item in request.session.items}
+    chosen = [name for name in TARGETS if f"test_guided_by_coverage[{name}]" in asked]
     yield {name: pool.submit(guide, name, folder / name, seed) for name in chosen}
     pool.shutdown(cancel_futures=True)
 
