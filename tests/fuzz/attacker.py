@@ -91,7 +91,7 @@ class Case:
 def request(line: str, mark: str, body: bytes = b"", *fields: str, chunks: bool = False) -> bytes:
     """`line` is method and path; a chunked body is cut in two."""
     more = "&" if "?" in line else "?"
-    head = [f"{line}{more}mark-{mark} HTTP/1.1", "Host: registry.test", *fields]
+    head = [f"{line}{more}ns=mark-{mark} HTTP/1.1", "Host: registry.test", *fields]  # the log shows ns
     if chunks:
         middle = len(body) // 2
         parts = [part for part in (body[:middle], body[middle:]) if part]
