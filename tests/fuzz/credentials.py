@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
 
+from registry.api.access_log import describe
 from registry.api.origins import Origins, host_of
 from registry.auth import basic, htpasswd, robots
 from registry.auth.addresses import is_local, is_safe
@@ -181,4 +182,25 @@ def forwarded(data: bytes) -> None:
         host_of(found)
 
 
-TARGETS = (forwarded, own_token, jwt, claims, credentials, users_file, robots_file, secret, key_set, address)
+def log_line(data: bytes) -> None:
+    """One line of JSON that does nothing to a terminal, and no value of an unknown parameter in it (T29)."""
+    line = describe("GET", b"/token?" + data + b"&password=hunter2hunter2&" + data, 200, 0)
+    assert set(json.loads(f"{{{line}}}")) == {"method", "target", "status", "bytes"}
+    assert line.isascii()
+    assert line.isprintable()
+    assert "hunter2hunter2" not in line
+
+
+TARGETS = (
+    forwarded,
+    log_line,
+    own_token,
+    jwt,
+    claims,
+    credentials,
+    users_file,
+    robots_file,
+    secret,
+    key_set,
+    address,
+)
