@@ -15,7 +15,7 @@ RUN python3 -m venv /opt/registry \
 # What a configuration file decides must be able to replace this choice, so it is a file and no variable.
 RUN mkdir -p /etc/registry /var/lib/registry \
  && printf '%s\n' '# Anyone who reaches the port may push until there is an account, as users of such an image expect.' \
-    'anonymous = "auto"' \
+    'anonymous = "unclaimed"' \
     > /etc/registry/registry.toml
 
 FROM ${BASE}

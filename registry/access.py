@@ -47,7 +47,8 @@ class Actor:
 
     `grants` are rights of its own, beside those that rules give to the name and the groups. `limit` is what
     the token at hand was made for: rights beyond it need another token. `address` is whence it asks.
-    `expires` is when that which proves it ends, in seconds since the epoch.
+    `expires` is when that which proves it ends, in seconds since the epoch, and `fingerprint` that of the
+    password or secret that was shown.
     """
 
     name: str = ""
@@ -56,6 +57,7 @@ class Actor:
     limit: tuple[Grant, ...] | None = None
     address: str = ""
     expires: int | None = None
+    fingerprint: str = ""
 
 
 ANONYMOUS = Actor()

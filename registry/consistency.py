@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 
 from registry.auth.public_keys import is_installed
-from registry.auth.rules import Rules
-from registry.settings import SCHEMA, ConfigError, Settings
+from registry.auth.rules import UNCLAIMED, Rules
+from registry.settings import AUTO, SCHEMA, ConfigError, Settings
 from storage.layout import Layout
 
 
@@ -24,24 +24,41 @@ def is_loopback(host: str) -> bool:
 def has_accounts(settings: Settings) -> bool:
     """Whether anything says who may come in, as the files are now."""
     layout = Layout(settings.root)
-    files = (settings.htpasswd or layout.htpasswd, layout.robots)
+    return _names_accounts(settings) or any(map(_is_there, (layout.htpasswd, layout.robots)))
+
+
+def _names_accounts(settings: Settings) -> bool:
     # A file that was asked for by name may come later: nobody is to come in before it.
-    said = settings.access or settings.issuers or settings.htpasswd or settings.tls_client_ca
-    return bool(said) or any(map(os.path.exists, files))
+    return bool(settings.access or settings.issuers or settings.htpasswd or settings.tls_client_ca)
+
+
+def _is_there(path: str) -> bool:
+    """A link that leads nowhere is, too, and what lies behind a closed folder: only a plain no is one."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def access_rules_of(settings: Settings) -> Rules:
     """Who may do what by these settings."""
-    return Rules(settings.access, dict(settings.groups), settings.anonymous, partial(has_accounts, settings))
+    anonymous = settings.anonymous
+    if anonymous == AUTO:
+        anonymous = UNCLAIMED if is_loopback(settings.host) else "none"
+    return Rules(settings.access, dict(settings.groups), anonymous, partial(has_accounts, settings))
 
 
 def check_together(settings: Settings, sources: Mapping[str, str]) -> None:
-    said = sources["anonymous"] != "default" or has_accounts(settings)
-    if not said and not is_loopback(settings.host):
+    # A temporary root has nobody's account, whatever lies in the one that it stands for.
+    known = _names_accounts(settings) if settings.ephemeral else has_accounts(settings)
+    if settings.anonymous == AUTO and not known and not is_loopback(settings.host):
         raise ConfigError(
             f"host = {settings.host} ({sources['host']}) is reachable from other machines, and there is no "
             "account to log in to: make one with `registry user add NAME`, or say what anyone may do, "
-            "--anonymous pull, --anonymous push (pull, push and delete) or none, or listen on 127.0.0.1"
+            "--anonymous pull, push (and delete), unclaimed or none, or listen on 127.0.0.1"
         )
     _check_tls(settings, sources)
     if settings.anonymous == "push" and settings.htpasswd:

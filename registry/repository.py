@@ -17,7 +17,7 @@ from storage.digest import Digest
 from storage.errors import BlobMissing, DigestMismatch, ManifestMissing, StorageError
 from storage.manifests import Edge, EdgeKind, ManifestRow, TagCheck
 
-_MOST_HOLDERS = 1000  # repositories looked at for a mount without a source
+_MOST_HOLDERS = 32  # looked at for a mount without a source: more would tell by their time that they are
 _INSTALLS = 3  # tries, should a manifest's file be taken away between its install and its row
 _REFERRERS_BUDGET = 4 * 2**20  # bytes of annotations in one page
 _KEPT_WITHIN = 1.0  # seconds; after that "not here" is the safer answer: the client pushes

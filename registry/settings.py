@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from registry.auth.access_settings import ACCESS, GROUPS
 from registry.auth.issuer_settings import ISSUERS, Issuer
-from registry.auth.rules import AUTO, Entry
+from registry.auth.rules import UNCLAIMED, Entry
 from registry.kinds import (
     FILE,
     HOST,
@@ -28,6 +28,7 @@ from registry.rates import RATE, Rate
 from registry.retention_rules import RETENTION, Rule
 
 PREFIX = "REGISTRY_"
+AUTO = "auto"
 
 
 class ConfigError(Exception):
@@ -55,9 +56,9 @@ class Settings:
     anonymous: str = field(
         default=AUTO,
         metadata=_about(
-            one_of(AUTO, "none", "pull", "push"),
+            one_of(AUTO, UNCLAIMED, "none", "pull", "push"),
             "What anyone may do without a login: none, pull, or push (pull, push and delete); "
-            "auto: everything until there is an account, then none.",
+            "unclaimed: everything until there is an account; auto: that on a loopback address only.",
         ),
     )
     access: tuple[Entry, ...] = field(

@@ -91,7 +91,7 @@ def test_the_image_serves_its_volume_on_its_port_to_anyone(tmp_path: Path) -> No
     file = tmp_path / "registry.toml"
     file.write_text(image_config())
     loaded = load({}, {**image_environment(), "REGISTRY_CONFIG": str(file)})
-    assert loaded.settings == Settings(root="/var/lib/registry", host="0.0.0.0", anonymous="auto")
+    assert loaded.settings == Settings(root="/var/lib/registry", host="0.0.0.0", anonymous="unclaimed")
     assert loaded.warnings == ()
     assert dockerfile()["VOLUME"] == [loaded.settings.root]
     assert dockerfile()["EXPOSE"] == [str(loaded.settings.port)]

@@ -6,22 +6,28 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from registry.access import ANONYMOUS, Actor, Authenticator, Shown
+from registry.access import ANONYMOUS, Actor, Authenticator, Operation, Shown
 from registry.errors import Unauthenticated
 
 _LASTING = 0.5  # seconds: so long may a credential that was taken back still be good for
 _MOST = 4096  # credentials remembered
+_MOST_ALLOWED = 64  # operations of each
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Standing:
-    """Who somebody is for a moment. `serves` is for whoever asks the policies: what they said meanwhile."""
+    """Who somebody is for a moment, and of what they may do meanwhile: whether they may push there, too."""
 
     actor: Actor
     until: float
-    serves: dict[object, bool] = field(default_factory=dict)
+    pushes: dict[Operation, bool] = field(default_factory=dict)
+
+    def remember(self, allowed: Operation, pushes: bool) -> None:
+        if len(self.pushes) >= _MOST_ALLOWED:
+            self.pushes.clear()
+        self.pushes[allowed] = pushes
 
 
 class Identities:
@@ -53,10 +59,12 @@ class Identities:
         raise Unauthenticated("these credentials are of no kind that this registry reads")
 
     def _remember(self, shown: Shown, actor: Actor) -> Standing:
-        if len(self._known) >= _MOST:
-            self._known.clear()
-        standing = Standing(replace(actor, address=shown.address), self._clock() + _LASTING)
-        self._known[self._key_of(shown)] = standing
+        now, key = self._clock(), self._key_of(shown)
+        self._known.pop(key, None)
+        # The oldest come first, and all last as long.
+        while self._known and (len(self._known) >= _MOST or next(iter(self._known.values())).until <= now):
+            del self._known[next(iter(self._known))]
+        standing = self._known[key] = Standing(replace(actor, address=shown.address), now + _LASTING)
         return standing
 
     def _key_of(self, shown: Shown) -> tuple[bytes, str]:

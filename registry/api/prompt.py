@@ -37,7 +37,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 FileSize = Callable[[Digest], int | None]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class _Kept:
     operation: Operation
     pusher: bool  # it was worked out for one who may push, for whom "here" is a promise (Repository)
@@ -131,12 +131,12 @@ class Prompt:
 
     def _serves(self, kept: _Kept, standing: Standing) -> bool:
         """Raises what the policies raise."""
-        served = standing.serves.get(kept)
-        if served is None:
+        pushes = standing.pushes.get(kept.operation)
+        if pushes is None:
             self._require(standing.actor, kept.operation)
-            served = kept.pusher is self._may_push(standing.actor, kept.operation)
-            standing.serves[kept] = served
-        return served
+            pushes = self._may_push(standing.actor, kept.operation)
+            standing.remember(kept.operation, pushes)
+        return kept.pusher is pushes
 
     def _require(self, actor: Actor, operation: Operation) -> None:
         for policy in self._policies:

@@ -27,8 +27,9 @@ from registry.names import RepositoryName
 
 PATH = "/token"
 
-_LONGEST = 64 * 2**10  # bytes of a form
-_MOST_SCOPES = 100  # a mount has two; more would only make a token that no header holds
+_LONGEST = 2**15  # bytes of a form: the password may be a token of another issuer
+_MOST_SCOPES = 32  # a mount has two
+_LONGEST_SCOPES = 2**13  # bytes of their text: more would only make a token that no header holds
 _MOST_FIELDS = 200
 
 
@@ -64,7 +65,7 @@ class TokenEndpoint:
                     raise Unauthenticated("this is no refresh token of this registry: log in again")
                 return self._answer(self._owners.find(ticket), [form.get("scope", "")], refresh=refresh)
             case other:
-                raise FormInvalid(f"grant_type is {other!r}: expected password or refresh_token")
+                raise FormInvalid(f"grant_type is {(other or '')[:40]!r}: expected password or refresh_token")
 
     async def _log_in(self, call: Call, user: str, password: str) -> Actor:
         """As Basic would, so that every kind of password is known here too."""
@@ -76,7 +77,7 @@ class TokenEndpoint:
     ) -> Response:
         if actor.limit is not None:
             raise Unauthenticated("a token cannot be changed for another: log in with a password")
-        asked = parse_scopes(texts)[:_MOST_SCOPES]
+        asked = parse_scopes([" ".join(texts)[:_LONGEST_SCOPES]])[:_MOST_SCOPES]
         granted = tuple(self._grant(actor, scope) for scope in asked)
         now = self._tokens.now
         ticket = self._owners.ticket(actor, expires=now + LIFETIME, scopes=granted)
@@ -113,10 +114,12 @@ async def _read_form(call: Call) -> Mapping[str, str]:
     if kind != "application/x-www-form-urlencoded":
         raise FormInvalid(f"the body is {kind[:80]!r}: expected application/x-www-form-urlencoded")
     raw = bytearray()
-    async for piece in call.request.stream():
-        raw += piece
-        if len(raw) > _LONGEST:
-            raise FormInvalid(f"the form is longer than {_LONGEST} bytes")
+    with call.held.lent() as lend:
+        async for piece in call.request.stream():
+            raw += piece
+            if len(raw) > _LONGEST:
+                raise FormInvalid(f"the form is longer than {_LONGEST} bytes")
+            lend(len(piece))
     try:
         fields = parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict")
     except ValueError:

@@ -9,15 +9,21 @@ from registry.kinds import SWITCH, Kind, Misfit
 from registry.tables import read_tables, read_toml, texts
 
 _REPOSITORY = re.compile(r"(?:[a-z0-9._/-]|\*)+", re.ASCII)
-_NAME = re.compile(r"[\x21-\x7e]{1,1000}", re.ASCII)
 _GROUP = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_LONGEST = 1000  # characters of a name
 _WHOM = {"users", "groups", "anonymous"}
-_USERS = texts(_NAME.fullmatch, 'a list of names such as ["alice"], * for every user')
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST and text.isprintable() and text == text.strip()
+
+
+_USERS = texts(_is_name, 'a list of names such as ["alice"], * for every user')
 
 _KEYS: Mapping[str, Kind] = {
     "repositories": texts(_REPOSITORY.fullmatch, 'a list of patterns such as ["team/*"], * for anything'),
     "users": _USERS,
-    "groups": texts(_NAME.fullmatch, 'a list of groups such as ["developers"]'),
+    "groups": texts(_is_name, 'a list of groups such as ["developers"]'),
     "anonymous": SWITCH,
     "actions": texts(WORDS.__contains__, f"a list out of {', '.join(WORDS)}"),
 }

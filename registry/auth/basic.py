@@ -5,6 +5,7 @@ import time
 from typing import Protocol
 
 from registry.access import Actor, Shown
+from registry.auth.htpasswd import User
 from registry.auth.robots import PREFIX, Robot, Robots, number_of
 from registry.errors import Unauthenticated
 
@@ -14,7 +15,7 @@ _MALFORMED = "the Authorization header is not what Basic has: base64 of NAME:PAS
 
 
 class Passwords(Protocol):
-    async def check(self, user: str, password: str, address: str) -> bool:
+    async def check(self, user: str, password: str, address: str) -> User | None:
         """Raises TooManyRequests."""
 
 
@@ -37,9 +38,10 @@ class BasicAuthenticator:
         user, password = read(encoded)
         if number_of(password) is not None:
             return self._find(password, Unauthenticated(_NO_ROBOT)).as_actor
-        if not await self._passwords.check(user, password, address):
+        found = await self._passwords.check(user, password, address)
+        if found is None:
             raise Unauthenticated(_WRONG, account=user)
-        return Actor(user)
+        return found.as_actor
 
     def _bearer(self, token: bytes) -> Actor | None:
         if not token.startswith(PREFIX.encode()):

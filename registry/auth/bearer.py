@@ -18,9 +18,6 @@ class Accounts(Protocol):
     def find(self, name: str) -> Actor | None:
         """The user, or the robot with its grants; None if there is none, or no longer."""
 
-    def fingerprint(self, name: str) -> str:
-        """Of the password or the secret; empty for names that are vouched for elsewhere."""
-
 
 class Owners:
     """From tickets to actors."""
@@ -29,12 +26,14 @@ class Owners:
         self._accounts = accounts
 
     def ticket(self, actor: Actor, *, expires: int, scopes: tuple[Scope, ...] | None) -> Ticket:
-        """What a token for the actor says. Raises Unauthenticated where the account has just gone."""
-        fingerprint = self._accounts.fingerprint(actor.name) if actor.name else ""
-        if actor.name and not fingerprint and not _is_vouched_for_elsewhere(actor.name):
-            raise Unauthenticated("the account is gone")
+        """What a token for the actor says.
+
+        Raises Unauthenticated where the account has just changed: a token is bound to what was shown for it.
+        """
+        if self.can_refresh(actor) and not self._is_current(actor.name, actor.fingerprint):
+            raise Unauthenticated("the account is gone, or has a new password")
         ends = expires if actor.expires is None else min(expires, actor.expires)
-        return Ticket(actor.name, ends, scopes, fingerprint, tuple(sorted(actor.groups)))
+        return Ticket(actor.name, ends, scopes, actor.fingerprint, tuple(sorted(actor.groups)))
 
     def can_refresh(self, actor: Actor) -> bool:
         return bool(actor.name) and not _is_vouched_for_elsewhere(actor.name)
@@ -46,9 +45,13 @@ class Owners:
         if _is_vouched_for_elsewhere(ticket.name):
             return Actor(ticket.name, groups=frozenset(ticket.groups), expires=ticket.expires)
         actor = self._accounts.find(ticket.name)
-        if actor is None or self._accounts.fingerprint(ticket.name) != ticket.fingerprint:
+        if actor is None or not ticket.fingerprint or actor.fingerprint != ticket.fingerprint:
             raise Unauthenticated("the token's account is gone, or has a new password", error="invalid_token")
         return actor
+
+    def _is_current(self, name: str, fingerprint: str) -> bool:
+        actor = self._accounts.find(name)
+        return actor is not None and bool(fingerprint) and actor.fingerprint == fingerprint
 
 
 class BearerAuthenticator:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from registry.access import Actor
 from registry.auth.watched import Watched
 from storage.secrets import Secrets
 
@@ -31,6 +32,15 @@ class User:
     def cost(self) -> int:
         """bcrypt makes 2 to this power rounds."""
         return int(self.hash[4:6])
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the password: what is bound to it ends with it."""
+        return hashlib.sha256(b"%b:%b" % (self.name.encode(), self.hash)).hexdigest()[:16]
+
+    @property
+    def as_actor(self) -> Actor:
+        return Actor(self.name, fingerprint=self.fingerprint)
 
 
 def check_name(name: str) -> str:
@@ -116,27 +126,9 @@ class Htpasswd:
         return self._file.path
 
     @property
-    def exists(self) -> bool:
-        """Whether the file is there, even if it is empty."""
-        return self._file.there
-
-    @property
     def users(self) -> Mapping[str, User]:
         """The same object until the file changes."""
         return self._file.look()
-
-    @property
-    def names(self) -> list[str]:
-        return sorted(self.users)
-
-    def hash_of(self, name: str) -> bytes | None:
-        user = self.users.get(name)
-        return user.hash if user else None
-
-    def fingerprint(self, name: str) -> str | None:
-        """Changes with the password: what is bound to it ends with it."""
-        user = self.users.get(name)
-        return hashlib.sha256(b"%b:%b" % (name.encode(), user.hash)).hexdigest()[:16] if user else None
 
     def _parse(self, data: bytes) -> Mapping[str, User]:
         users, problems = parse(data)

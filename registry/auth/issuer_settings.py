@@ -15,7 +15,7 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 Value = str | int
 """Of a claim that is compared; bool is an int, but True is not 1 here."""
 
-_RESERVED = ("cert", "token")  # prefixes of our own: client certificates and robots
+_RESERVED = ("cert", "token", "cli", "registry")  # prefixes of our own, in rules and in the audit trail
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
 _CLAIM = re.compile(r"[A-Za-z0-9_.:/-]{1,128}", re.ASCII)
 _MOST_GROUPS = 16

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from registry.access import ANONYMOUS, Actor, Authenticator, Shown
 from registry.auth.rules import Rules
-from registry.errors import Unauthenticated
+from registry.errors import TooManyRequests, Unauthenticated
 
 
 class OpenDoor:
@@ -14,11 +14,13 @@ class OpenDoor:
         self._rules, self._authenticators = rules, authenticators
 
     async def identify(self, shown: Shown) -> Actor | None:
+        if self._rules.unclaimed:  # there is nobody whose name a credential could prove
+            return ANONYMOUS
         try:
             for authenticator in self._authenticators:
                 if (actor := await authenticator.identify(shown)) is not None:
                     return actor
-        except Unauthenticated:
+        except (Unauthenticated, TooManyRequests):
             if not self._rules.open:
                 raise
         return ANONYMOUS if self._rules.open else None

@@ -26,9 +26,9 @@ LONGEST = 72
 """Bytes of a password: bcrypt takes no more into account."""
 
 _AT_ONCE = 2  # checks that run; bcrypt lets go of the interpreter meanwhile
-_OF_ONE = 4  # checks of one address that run or wait
-_OF_ALL = 64  # and of all addresses that have failed lately: 2 s at cost 10
-_AT_MOST = 256  # and of all
+# Checks that run or wait, of one address and of all; and of those addresses that have failed lately.
+_OF_ONE, _OF_ALL = 16, 256
+_OF_FAILED, _OF_ALL_FAILED = 4, 64  # 64 take 2 s at cost 10
 _GOOD_FOR, _BAD_FOR = 300.0, 60.0  # seconds
 _MOST = 4096  # passwords remembered, of either sort
 _FAILURES_OF_USER = 10  # in a minute, from one address
@@ -61,8 +61,8 @@ class Passwords:
         self._counted: Mapping[str, User] | None = None
         self._costs: list[int] = []
 
-    async def check(self, user: str, password: str, address: str) -> bool:
-        """Whether it is the user's password. Raises TooManyRequests.
+    async def check(self, user: str, password: str, address: str) -> User | None:
+        """The user whose password it is, as it was checked; None if it is nobody's. Raises TooManyRequests.
 
         What was right lately is right at once, while the file has the same hash. Requests that ask the same
         at the same time share one check: a fleet of machines that log in need not wait for each other.
@@ -71,9 +71,9 @@ class Passwords:
         found = users.get(user)
         digest = self._digest(user, found, password)
         if self._clock() < self._good.get(digest, 0.0):
-            return True
+            return found
         if self._clock() < self._bad.get(digest, 0.0):
-            return False
+            return None
         network = network_of(address)
         pair = self._pair(user, network)
         if wait := max(self._of_user.wait(pair), self._of_address.wait(network)):
@@ -82,18 +82,20 @@ class Passwords:
             )
         task = self._running.get(digest)
         if task is None:
-            # Addresses that have failed let others go first: those that guess hold up nobody else.
+            # Addresses that have failed, or ask for many at once, let others go first: who guesses holds up
+            # nobody else.
             failed = self._of_address.count(network)
-            if self._busy[network] >= _OF_ONE or len(self._running) >= (_OF_ALL if failed else _AT_MOST):
+            mine, all_at_once = (_OF_FAILED, _OF_ALL_FAILED) if failed else (_OF_ONE, _OF_ALL)
+            if self._busy[network] >= mine or len(self._running) >= all_at_once:
                 raise TooManyRequests("too many logins at once", retry_after=1, account=user)
             hashed = found.hash if found else self._decoy(users, user)
-            turn = self._turns.turn(failed)
+            turn = self._turns.turn(failed + self._busy[network])
             task = asyncio.create_task(self._verify(turn, hashed, password, real=found is not None))
             self._running[digest] = task
             self._busy[network] += 1
             task.add_done_callback(lambda task: self._end(task, digest, pair, network))
         # Who goes away must not end it for the others.
-        return await asyncio.shield(task)
+        return found if await asyncio.shield(task) else None
 
     def close(self) -> None:
         self._threads.shutdown()

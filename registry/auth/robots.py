@@ -51,7 +51,7 @@ class Robot:
 
     @property
     def as_actor(self) -> Actor:
-        return Actor(self.actor, grants=self.grants, expires=self.expires)
+        return Actor(self.actor, grants=self.grants, expires=self.expires, fingerprint=self.fingerprint)
 
     @cached_property
     def grants(self) -> tuple[Grant, ...]:

@@ -3,7 +3,6 @@
 Entries only allow. What none allows, is not. Users have what anyone has, too.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Final
 from registry.access import Action, Actor, Operation
 from registry.patterns import matches
 
-AUTO: Final = "auto"
+UNCLAIMED: Final = "unclaimed"
 
 _LOOK = 0.5  # seconds
 _ANYONE = {"pull": frozenset({Action.PULL}), "push": frozenset(Action)}
@@ -41,9 +40,9 @@ class Decision:
 
 
 class Rules:
-    """`has_accounts` says whether there is any account: until then `anonymous = auto` allows everything.
+    """`has_accounts` says whether there is any account: until then `unclaimed` lets anyone do everything.
 
-    It is asked twice a second at most.
+    It is asked at once, and then twice a second at most.
     """
 
     def __init__(
@@ -54,9 +53,9 @@ class Rules:
         has_accounts: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock, self._next_look = clock, -math.inf
+        self._clock, self._next_look = clock, clock() + _LOOK
         self._entries, self._anonymous, self._has_accounts = entries, anonymous, has_accounts
-        self._closed = anonymous != AUTO or bool(entries)
+        self._closed = anonymous != UNCLAIMED or bool(entries) or has_accounts()
         self._memberships = {
             member: frozenset(group for group, names in groups.items() if member in names)
             for members in groups.values()
@@ -66,11 +65,16 @@ class Rules:
     @property
     def open(self) -> bool:
         """Whether everyone may do everything, so that nobody needs to log in."""
+        return self._anonymous == "push" or self.unclaimed
+
+    @property
+    def unclaimed(self) -> bool:
+        """Whether that is because there is no account yet."""
         if not self._closed and (now := self._clock()) >= self._next_look:
             self._next_look = now + _LOOK
             # For good: an editor may let the file of the passwords vanish for a moment.
             self._closed = self._has_accounts()
-        return self._anonymous == "push" or not self._closed
+        return not self._closed
 
     def decide(self, actor: Actor, operation: Operation) -> Decision:
         """Pure but for `open`; the limit of the actor's token is not looked at."""

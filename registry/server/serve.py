@@ -18,7 +18,6 @@ from uvicorn.config import STARTUP_FAILURE
 from registry import __version__
 from registry.api.access_log import Lines
 from registry.app import build, create_app, open_settings
-from registry.auth.rules import AUTO
 from registry.consistency import access_rules_of, is_loopback
 from registry.server.loop import Config
 from registry.server.protocol import Protocol
@@ -212,7 +211,7 @@ def _greet(settings: Settings, listener: socket.socket, warnings: tuple[str, ...
 
 def _describe_access(settings: Settings) -> str:
     open_to_all = access_rules_of(settings).open
-    if settings.anonymous == AUTO and open_to_all:
+    if open_to_all and settings.anonymous != "push":
         whom = "anyone of this machine" if is_loopback(settings.host) else "anyone who reaches it"
         return f"{whom}, for everything; `registry user add NAME` makes an account and closes it"
     if open_to_all:

@@ -8,11 +8,14 @@ import pytest
 
 from registry.access import Actor, Shown
 from registry.auth.basic import BasicAuthenticator
+from registry.auth.htpasswd import User
 from registry.auth.robots import Robots, create, new_secret, revoke
 from registry.errors import Unauthenticated
 from storage.files import Files
 from storage.layout import Layout
 from storage.secrets import Secrets
+
+ALICE = User("alice", b"$2b$05$" + b"." * 53)
 
 
 class Known:
@@ -21,9 +24,9 @@ class Known:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str]] = []
 
-    async def check(self, user: str, password: str, address: str) -> bool:
+    async def check(self, user: str, password: str, address: str) -> User | None:
         self.asked.append((user, password, address))
-        return (user, password) == ("alice", "pass:wörd")
+        return ALICE if (user, password) == ("alice", "pass:wörd") else None
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def shown(user: str, password: str, scheme: str = "Basic ") -> Shown:
 
 @pytest.mark.parametrize("scheme", ["Basic ", "basic ", "BASIC   "])
 async def test_a_user(basic: BasicAuthenticator, known: Known, scheme: str) -> None:
-    assert await basic.identify(shown("alice", "pass:wörd", scheme)) == Actor("alice")
+    assert await basic.identify(shown("alice", "pass:wörd", scheme)) == ALICE.as_actor
     assert known.asked == [("alice", "pass:wörd", "192.0.2.7")]
 
 
@@ -72,7 +75,7 @@ async def test_a_robot_by_any_name(
 ) -> None:
     scopes = ("repository:ci/*:pull",)
     robot, secret = create(layout.robots, secrets, "ci", scopes, now=time.time(), expires=None)
-    expected = Actor("token:ci", grants=robot.grants)
+    expected = Actor("token:ci", grants=robot.grants, fingerprint=robot.fingerprint)
     assert await basic.identify(shown(user, secret)) == expected
     assert await basic.identify(Shown(f"Bearer {secret}".encode())) == expected
     assert await basic.identify(Shown(f"bearer  {secret}".encode())) == expected

@@ -141,26 +141,29 @@ def test_any_file_takes_a_user_and_gives_it_back(data: bytes, name: str) -> None
 
 def test_beside_a_server(layout: Layout, secrets: Secrets, caplog: pytest.LogCaptureFixture) -> None:
     users = Htpasswd(layout.htpasswd)
-    assert (users.exists, users.names, users.hash_of("alice"), users.fingerprint("alice")) == (
-        False,
-        [],
-        None,
-        None,
-    )
+    assert (os.path.exists(users.path), users.users) == (False, {})
     add(layout.htpasswd, secrets, User("alice", HASH))
     add(layout.htpasswd, secrets, User("bob", HASH))
-    assert (users.exists, users.names, users.hash_of("alice")) == (True, ["alice", "bob"], HASH)
-    first = users.fingerprint("alice")
+    assert (os.path.exists(users.path), sorted(users.users), users.users["alice"].hash) == (
+        True,
+        ["alice", "bob"],
+        HASH,
+    )
+    first = users.users["alice"].fingerprint
     assert first
     assert len(first) == 16
     assert first not in HASH.decode()
-    assert users.fingerprint("bob") != first
+    assert users.users["bob"].fingerprint != first
     set_hash(layout.htpasswd, secrets, User("alice", OTHER))
-    assert (users.hash_of("alice"), users.hash_of("bob")) == (OTHER, HASH)
-    assert users.fingerprint("alice") != first
+    assert (users.users["alice"].hash, users.users["bob"].hash) == (OTHER, HASH)
+    assert users.users["alice"].fingerprint != first
     for name in ("alice", "bob"):
         remove(layout.htpasswd, secrets, name)
-    assert (users.exists, users.names, os.path.getsize(layout.htpasswd)) == (True, [], 0)
+    assert (os.path.exists(users.path), sorted(users.users), os.path.getsize(layout.htpasswd)) == (
+        True,
+        [],
+        0,
+    )
     assert not caplog.records
 
 
@@ -173,14 +176,14 @@ def test_who_is_there_and_who_is_not(layout: Layout, secrets: Secrets) -> None:
         add(layout.htpasswd, secrets, User("alice", OTHER))
     with pytest.raises(UserMissing, match="has no user bob"):
         remove(layout.htpasswd, secrets, "bob")
-    assert Htpasswd(layout.htpasswd).hash_of("alice") == HASH
+    assert Htpasswd(layout.htpasswd).users["alice"].hash == HASH
 
 
 def test_all_who_are_added_at_once_are_there(layout: Layout, secrets: Secrets) -> None:
     names = [f"user{number:02}" for number in range(24)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: add(layout.htpasswd, secrets, User(name, HASH)), names))
-    assert Htpasswd(layout.htpasswd).names == names
+    assert sorted(Htpasswd(layout.htpasswd).users) == names
 
 
 def test_problems_are_said_once_and_again_when_they_change(
@@ -191,7 +194,7 @@ def test_problems_are_said_once_and_again_when_they_change(
     for text in ("alice:secret\n", "alice:secret\n\n", "\nalice:secret\n"):
         path.write_text(text)
         path.chmod(0o600)
-        assert users.names == []
+        assert sorted(users.users) == []
     assert [record.message[: len(f"{path}, line 1")] for record in caplog.records] == [
         f"{path}, line 1",
         f"{path}, line 2",

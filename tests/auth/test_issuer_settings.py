@@ -152,7 +152,7 @@ def test_entries_that_do_not_go_together(second: dict[str, object], where: str) 
 def test_without_the_library_the_start_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     text = '[{name = "ci", issuer = "https://ci.example", audience = "here"}]'
     assert load({"issuers": text}, {"HOME": "/home/ann"}).settings.issuers
-    monkeypatch.setattr("registry.config.is_installed", lambda: False)
+    monkeypatch.setattr("registry.consistency.is_installed", lambda: False)
     with pytest.raises(ConfigError, match=r"flag --issuers.*pip install 'oci-registry\[oidc\]'"):
         load({"issuers": text}, {"HOME": "/home/ann"})
     assert load({"issuers": text}, {"HOME": "/home/ann"}, serving=False).settings.issuers

@@ -36,8 +36,8 @@ def run(root: str, *arguments: str, text: str | None = None) -> Result:
 
 
 def good(root: str, name: str, password: str) -> bool:
-    hashed = Htpasswd(Layout(root).htpasswd).hash_of(name)
-    return hashed is not None and bcrypt.checkpw(password.encode(), hashed)
+    user = Htpasswd(Layout(root).htpasswd).users.get(name)
+    return user is not None and bcrypt.checkpw(password.encode(), user.hash)
 
 
 def test_from_the_first_to_the_last(root: str) -> None:
