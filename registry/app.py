@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from urllib.parse import urlsplit
 
 from starlette.routing import BaseRoute, Match, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,6 +15,7 @@ from registry.access import Authenticator, Meter, Policy
 from registry.api.access_log import AccessLog, Lines
 from registry.api.access_log import logger as access_logger
 from registry.api.audit import Audit
+from registry.api.browsers import Requirement, require_private_name
 from registry.api.challenge import BearerChallenge
 from registry.api.gate import Gate
 from registry.api.health import health_routes
@@ -34,7 +36,7 @@ from registry.auth.robots import Robots
 from registry.auth.rules import Rules
 from registry.auth.tokens import Tokens
 from registry.changes import Guard
-from registry.consistency import access_rules_of
+from registry.consistency import access_rules_of, is_loopback
 from registry.gc import collect_in_turn, rules_of
 from registry.guards.immutable_tags import ImmutableTags
 from registry.meters.request_rate import RequestRate
@@ -120,6 +122,11 @@ def challenge(settings: Settings, origins: Origins) -> BearerChallenge:
     return BearerChallenge(elsewhere.service, origins.base_url, elsewhere.realm)
 
 
+def requirements(settings: Settings, rules: Rules) -> list[Requirement]:
+    known = urlsplit(settings.external_url).hostname or ""
+    return [require_private_name(lambda: rules.open, known)] if is_loopback(settings.host) else []
+
+
 def guards(settings: Settings) -> list[Guard]:
     return [ImmutableTags(settings.immutable_tags)] if settings.immutable_tags else []
 
@@ -173,6 +180,7 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         routes=(*ROUTES, coming.endpoint.route),
         origins=origins,
         witnesses=audited,
+        requirements=requirements(settings, coming.rules),
         log=log,
     )
 

@@ -9,7 +9,8 @@ from storage.errors import PreconditionFailed
 
 ANY = "any state"  # what `*` asks for; it is no ETag, which would have no space
 
-_LIST = re.compile(r'[\t ]*(?:(?:W/)?"[^"\x00-\x20\x7f]*"[\t ]*(?:,[\t ]*|$))+', re.ASCII)
+# Members may be empty (section 5.6.1), but one at least must not be.
+_LIST = re.compile(r'[\t ,]*(?:(?:W/)?"[^"\x00-\x20\x7f]*"[\t ]*(?:,[\t ,]*|$))+', re.ASCII)
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 _LONGEST = 8192
 

@@ -14,7 +14,7 @@ from registry.names import Reference, RepositoryName, Tag
 from registry.registry import Registry
 from storage.contracts import BlobFile
 from storage.digest import Digest
-from storage.errors import BlobMissing, DigestMismatch, ManifestMissing, StorageError
+from storage.errors import BlobMissing, DigestMismatch, ManifestMissing, StorageError, StoreDegraded
 from storage.manifests import Edge, EdgeKind, ManifestRow, TagCheck
 
 _MOST_HOLDERS = 32  # looked at for a mount without a source: more would tell by their time that they are
@@ -135,7 +135,7 @@ class Repository:
         put = (self.name, row, edges, moved)
         check, limits = self._guarded(condition), self._registry.limits_of(self.name)
         await self._names.manifests.examine(*put, check=check, check_manifest=check_manifest, limits=limits)
-        for attempt in range(1, _INSTALLS + 1):
+        for _ in range(_INSTALLS):
             await self._blobs.put(digest, raw)
             try:
                 moves = await self._names.manifests.put(
@@ -148,8 +148,9 @@ class Repository:
                 )
                 break
             except BlobMissing:
-                if attempt == _INSTALLS:
-                    raise
+                continue  # taken away as bad, or as unwanted, since it was written
+        else:
+            raise StoreDegraded(f"the file of {digest} keeps vanishing: something else changes the store")
         self._registry.tell(ManifestAdded(self.name, digest, manifest.descriptor.media_type, len(raw)))
         for tag, old in moves:
             self._registry.tell(TagMoved(self.name, Tag(tag), old, digest))

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from aiofiles.threadpool import wrap
 
+from storage.below import open_below, require_plain
 from storage.digest import ALGORITHMS, Digest, Hasher
 from storage.errors import UNREADABLE, BlobMissing, DigestMismatch, InvalidDigest
 from storage.files import Files
@@ -79,7 +80,7 @@ class BlobStore:
     async def open(self, digest: Digest) -> AsyncIterator[BlobFile]:
         """Raises BlobMissing unless a regular file has that name."""
         try:
-            descriptor = _open_plain(self._layout.blob(digest), os.O_RDONLY)
+            descriptor = _open_plain(self._layout.root, self._layout.blob(digest))
         except FileNotFoundError:
             raise BlobMissing(digest) from None
         try:
@@ -101,7 +102,7 @@ class BlobStore:
 
     def _open(self, digest: Digest) -> BinaryIO:
         try:
-            return open(_open_plain(self._layout.blob(digest), os.O_RDONLY), "rb", buffering=0)
+            return open(_open_plain(self._layout.root, self._layout.blob(digest)), "rb", buffering=0)
         except FileNotFoundError:
             raise BlobMissing(digest) from None
 
@@ -130,6 +131,7 @@ class BlobStore:
     def quarantine(self, digest: Digest) -> None:
         """Take the name from bytes that failed verification, and keep them aside."""
         path = self._layout.blob(digest)
+        require_plain(self._layout.root, path)
         try:
             self._files.rename(path, self._layout.quarantined(digest, f"{time.time():.6f}"))
         except FileNotFoundError:
@@ -142,7 +144,7 @@ class BlobStore:
         """Open those that can be, and add their descriptors; `let_go` closes them."""
         for digest in digests:
             with suppress(OSError):
-                opened.append(_open_plain(self._layout.blob(digest), os.O_RDONLY))
+                opened.append(_open_plain(self._layout.root, self._layout.blob(digest)))
 
     def let_go(self, opened: Sequence[int]) -> None:
         for descriptor in opened:
@@ -154,7 +156,9 @@ class BlobStore:
         Raises StoreDegraded: what the index says of it may be lost.
         """
         self._files.require_sound()
-        self._files.unlink(self._layout.blob(digest))
+        path = self._layout.blob(digest)
+        require_plain(self._layout.root, path)
+        self._files.unlink(path)
 
     def shards(self) -> Iterator[tuple[Digest, Digest]]:
         """The first and the last digest of each."""
@@ -167,6 +171,7 @@ class BlobStore:
         """The blobs of the shard of `low` that have had their names for `idle` seconds, with their sizes."""
         folder, shard = os.path.dirname(self._layout.blob(low)), low.encoded[:2]
         found = {}
+        require_plain(self._layout.root, self._layout.blob(low))
         with os.scandir(folder) as entries:
             for entry in entries:
                 digest = _digest_of(low.algorithm, shard, entry.name)
@@ -235,17 +240,19 @@ class BlobStore:
     ) -> Iterator[tuple[Digest | None, os.DirEntry[str]]]:
         """Every entry of every shard in the order of the names; None stands for a name that is no digest.
 
-        From the first `after` that path, which is one below the root. A shard that the disk does not give is
-        passed over if there is `unlisted` to tell of it.
+        From the first `after` that path, which is one below the root. A shard that the disk does not give, or
+        that is no folder, is passed over if there is `unlisted` to tell of it.
         """
         for folder, algorithm, shard in _FOLDERS:
             if folder < after[: len(folder)]:
                 continue
+            path = os.path.join(self._layout.root, folder)
             try:
-                with os.scandir(os.path.join(self._layout.root, folder)) as entries:
+                require_plain(self._layout.root, f"{path}/")
+                with os.scandir(path) as entries:
                     ordered = sorted(entries, key=lambda entry: entry.name)
             except OSError as error:
-                if not unlisted or error.errno not in UNREADABLE:
+                if not unlisted or error.errno not in {*UNREADABLE, errno.ENOTDIR}:
                     raise
                 if folder != after:
                     unlisted(folder)
@@ -305,10 +312,10 @@ def _read_if_cached(descriptor: int, buffer: memoryview, offset: int) -> int:
     return count if count == len(buffer) else 0
 
 
-def _open_plain(path: str, flags: int) -> int:
+def _open_plain(root: str, path: str) -> int:
     """Raises FileNotFoundError for all but a regular file: a link, a folder or a pipe is no blob."""
     try:
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = open_below(root, path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise FileNotFoundError(path) from None

@@ -94,6 +94,8 @@ class Database:
         connection.create_function("schema_tag", 1, schema_tag, deterministic=True)
 
     def _open(self) -> Connection:
+        with suppress(FileExistsError):  # SQLite would let everyone read it, and its log, which gets its mode
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(
             self._path, timeout=_BUSY / 1000, isolation_level=None, check_same_thread=False
         )

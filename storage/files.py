@@ -15,6 +15,7 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
+from storage.below import open_below, require_plain
 from storage.digest import Bytes
 from storage.errors import StoreDegraded, StoreFull
 
@@ -39,6 +40,7 @@ class Files:
 
     def __init__(self, degraded: str, *, durable: bool = True, probe: Probe | None = None) -> None:
         self._degraded = degraded
+        self._root = os.path.dirname(degraded)
         self._durable = durable
         self._probe = probe
         self._latched = False
@@ -94,16 +96,15 @@ class Files:
 
     def create(self, path: str) -> int:
         """A new empty file, open for reading and appending. The caller closes the descriptor."""
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return self.call("create", path, lambda: os.open(path, flags, 0o600))
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL
+        return self.call("create", path, lambda: open_below(self._root, path, flags))
 
     def open_append(self, path: str) -> int:
         """Raises FileNotFoundError. Never follows a link. A file made 0400 by `install` is open to read."""
-        flags = os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            return os.open(path, os.O_RDWR | flags)
+            return open_below(self._root, path, os.O_RDWR | os.O_APPEND)
         except PermissionError:  # only root may write a sealed session, and nobody needs to
-            return os.open(path, os.O_RDONLY | flags)
+            return open_below(self._root, path, os.O_RDONLY | os.O_APPEND)
 
     def append(self, descriptor: int, chunks: Sequence[Bytes]) -> None:
         """Write all of `chunks`, however short the kernel's writes are."""
@@ -180,6 +181,7 @@ class Files:
         one is healed. `source` keeps its name, so that the caller can try again; but not after a failed
         fsync, since the next one of the same file would succeed without its bytes being there.
         """
+        require_plain(self._root, final)
         try:
             self.chmod(descriptor, 0o400)  # before the fsync, which makes the mode durable too
             self.fsync(descriptor, source)
@@ -202,6 +204,7 @@ class Files:
         owner: tuple[int, int] | None = None,
     ) -> None:
         """A small file, complete and durable before its `final` name exists."""
+        require_plain(self._root, final)
         descriptor = self.create(temporary)
         try:
             if owner:

@@ -52,7 +52,9 @@ async def read_files(
 
 async def _judge(store: Store, file: File, *, repair: bool) -> Finding | None:
     if file.stat is None:
-        return Finding("unreadable", file.name, "the disk does not give it: look at the disk")
+        return Finding(
+            "unreadable", file.name, "the disk does not give it, or a link stands in its place: look at it"
+        )
     if file.digest is None:
         return Finding("stray", file.name, "it is not a blob: remove it by hand")
     if not file.intact:

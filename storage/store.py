@@ -257,8 +257,13 @@ def make_folders(layout: Layout, files: Files) -> None:
 
 
 def complete_folders(layout: Layout, files: Files) -> None:
-    """Who copied the root may have left empty folders out."""
+    """Who copied the root may have left empty folders out. Raises StoreUnusable for a link in one's place."""
     for folder in layout.folders():
+        if os.path.islink(folder):
+            raise StoreUnusable(
+                f"{folder} is a link, and what it leads to is not the store's: put a folder there; "
+                "to keep the store elsewhere, name that place as --root"
+            )
         if not os.path.isdir(folder):
             files.mkdir(folder)
             fsync_name(files, folder)

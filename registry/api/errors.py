@@ -42,6 +42,13 @@ class PageInvalid(RegistryError):
     """A listing's `n` or `last` that cannot be read."""
 
 
+class FieldRepeated(RegistryError):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the request has more than one {name} header: two readers might take different ones"
+        )
+
+
 class EncodingUnsupported(RegistryError):
     def __init__(self, encoding: str) -> None:
         super().__init__(f"Content-Encoding {encoding[:40]!r} is not undone here: send the bytes as they are")
@@ -61,6 +68,14 @@ class CrossOrigin(RegistryError):
     def __init__(self, origin: str) -> None:
         super().__init__(
             f"a page of {origin[:80]!r} may not write here: only clients that are no browsers do"
+        )
+
+
+class ForeignName(RegistryError):
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"a browser asks for {host[:80]!r}, and this registry listens for its own machine only: "
+            "ask for localhost or 127.0.0.1 instead"
         )
 
 
@@ -127,10 +142,12 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     RouteMissing: (404, "UNSUPPORTED"),
     MethodUnknown: (405, "UNSUPPORTED"),
     PageInvalid: (400, "UNSUPPORTED"),
+    FieldRepeated: (400, "UNSUPPORTED"),
     EncodingUnsupported: (415, "UNSUPPORTED"),
     LengthMismatch: (400, "SIZE_INVALID"),
     TooManyTags: (414, "UNSUPPORTED"),
     CrossOrigin: (403, "DENIED"),
+    ForeignName: (403, "DENIED"),
     BodyMalformed: (400, "UNSUPPORTED"),
     HostInvalid: (400, "UNSUPPORTED"),
     FormInvalid: (400, "UNSUPPORTED"),

@@ -17,6 +17,7 @@ from registry.access import Action, Actor, Authenticator, Meter, Operation, Poli
 from registry.api import errors
 from registry.api.access_log import AccessLog, Entry, remote_of
 from registry.api.body import Body
+from registry.api.browsers import Requirement, require_same_origin
 from registry.api.identities import Identities, authorization_of
 from registry.api.origins import Origins, host_of
 from registry.api.prompt import Prompt
@@ -30,6 +31,7 @@ from storage.errors import ManifestMissing
 
 _FORBIDDEN = re.compile(rb"%(?:2f|5c|00)", re.IGNORECASE)
 _PLAIN = re.compile(rb"[\x21-\x7e]*")
+_SINGLE = frozenset({b"content-type", b"content-range", b"range", b"if-range", b"origin"})
 _HELD = 64 * 2**20  # bytes of manifests on their way in, in one worker
 
 
@@ -65,11 +67,13 @@ class Gate:
         challenge: Challenge = no_challenge,
         routes: Sequence[Route] = ROUTES,
         origins: Origins | None = None,
+        requirements: Sequence[Requirement] = (),
         witnesses: Sequence[Witness] = (),
         log: AccessLog,
     ) -> None:
         self._registry, self._routes, self._log, self._witnesses = registry, routes, log, witnesses
         self._origins = origins or Origins()
+        self._requirements = (require_same_origin(self._origins), *requirements)
         self._identities = Identities(authenticators)
         self._policies, self._meters, self._challenge = policies, meters, challenge
         self._held = Held(_HELD)
@@ -109,6 +113,7 @@ class Gate:
             entry.end()
             for witness in self._witnesses:
                 witness.end(entry)
+            entry.fact = None  # which would keep all that its frames hold, see `_refuse`
 
     async def _respond(self, scope: Scope, body: Body, send: Send, entry: Entry, request_id: str) -> None:
         request = Request(scope, body.receive)
@@ -118,19 +123,26 @@ class Gate:
             entry.failed(error, *errors.look_up(error))
             return
         except Exception as error:
-            fact = errors.fact_of(error)
-            entry.failed(fact, *errors.look_up(fact))
-            response = errors.render(fact, request_id=request_id)
-            if isinstance(fact, Unauthenticated):
-                response.headers["WWW-Authenticate"] = self._challenge(request, fact)
-            if response.status_code == 405:
-                response.headers.setdefault("Allow", self._others(scope))
+            response = self._refuse(request, errors.fact_of(error), entry, request_id)
         if not await body.spent():
             response.headers["Connection"] = "close"
             send = body.lingering(send)
         if scope["method"] == "HEAD":
             response.body = b""
         await _complete(response, request_id)(scope, body.receive, send)
+
+    def _refuse(self, request: Request, fact: Exception, entry: Entry, request_id: str) -> Response:
+        """Apart from where it was raised: a frame that holds its own error waits to be found as a cycle.
+
+        With it would all that the error's other frames hold, such as a manifest of a hundred thousand parts.
+        """
+        entry.failed(fact, *errors.look_up(fact))
+        response = errors.render(fact, request_id=request_id)
+        if isinstance(fact, Unauthenticated):
+            response.headers["WWW-Authenticate"] = self._challenge(request, fact)
+        if response.status_code == 405:
+            response.headers.setdefault("Allow", self._others(request.scope))
+        return response
 
     async def _answer(self, request: Request, body: Body, entry: Entry) -> Response:
         host_of(request.scope)
@@ -143,7 +155,9 @@ class Gate:
             raise errors.MethodUnknown(request.method, route.allow)
         action, handler = route.methods[request.method]
         parsed = parse_parameters(parameters, request.method)
-        require_same_origin(request, self._origins)
+        require_single(request)
+        for require in self._requirements:
+            require(request)
         operation = Operation(action, parsed.get("name"))
         entry.operation, entry.parameters = operation, parsed
         actor = await self._identify(request)
@@ -151,9 +165,9 @@ class Gate:
         self._require(actor, operation)
         for meter in self._meters:
             meter.count(actor, operation)
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding.lower() != "identity":
-            raise errors.EncodingUnsupported(encoding)
+        for encoding in request.headers.getlist("content-encoding"):
+            if encoding.lower() != "identity":
+                raise errors.EncodingUnsupported(encoding)
         # A token for the catalog names no repositories: what is listed is what its owner may pull.
         asker = replace(actor, limit=None) if action is Action.LIST else actor
         call = Call(request, body, self._registry, actor, partial(self._allows, asker), self._held, **parsed)
@@ -189,13 +203,12 @@ class Gate:
         return True
 
 
-def require_same_origin(request: Request, origins: Origins) -> None:
-    """Raises CrossOrigin for a write that a browser sends for another site's page."""
-    origin = request.headers.get("origin")
-    if origin is None or request.method in ("GET", "HEAD"):
-        return
-    if not origins.is_own(request.scope, origin):
-        raise errors.CrossOrigin(origin)
+def require_single(request: Request) -> None:
+    """Raises FieldRepeated (RFC 9110, section 5.3): we would read the first, a proxy perhaps the last."""
+    names = [name for name, _ in request.scope["headers"] if name in _SINGLE]
+    for name in names:
+        if names.count(name) > 1:
+            raise errors.FieldRepeated(name.decode())
 
 
 def certificate_of(scope: Scope) -> str:

@@ -117,7 +117,9 @@ async def manifest_body(request: Request, held: "Held") -> AsyncIterator[bytes]:
                 raise ManifestTooLarge(MAX_MANIFEST)
             lend(len(chunk))
             chunks.append(chunk)
-        yield b"".join(chunks)
+        raw = b"".join(chunks)
+        chunks.clear()  # or each would be here twice for as long as it waits to be read
+        yield raw
 
 
 class Held:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import json
 import logging
 import os
@@ -184,6 +185,14 @@ PLAIN: dict[type[Exception], Row] = {
         "UNSUPPORTED",
         body=IMAGE,
         says=("101 tag parameters", "100 are allowed"),
+    ),
+    api.ForeignName: Row(
+        "GET",
+        MANIFEST,
+        403,
+        "DENIED",
+        send={"Host": "registry.evil.com:5000", "Accept-Language": "en"},
+        says=("'registry.evil.com:5000'", "ask for localhost"),
     ),
     api.CrossOrigin: Row(
         "DELETE",
@@ -410,6 +419,13 @@ async def too_many_uploads(folder: Path) -> httpx.Response:
             return answer
 
 
+async def repeated(folder: Path) -> httpx.Response:
+    with opened(folder) as store:
+        async with connect(store) as client:
+            twice = [("Content-Range", "0-0"), ("content-range", "4-4")]
+            return await client.post(f"/v2/{REPOSITORY}/blobs/uploads/", headers=twice, content=b"x")
+
+
 async def unsupported(folder: Path) -> httpx.Response:
     with opened(folder) as store:
         async with connect(store, delete=False) as client:
@@ -445,6 +461,7 @@ STAGED: dict[type[Exception], tuple[Callable[[Path], Awaitable[httpx.Response]],
     storage.WrongLength: (short, ("has 2 bytes", "7 were announced")),
     storage.StoreFull: (full, ("the disk is full", "free some space")),
     storage.StoreDegraded: (degraded, ("registry fsck --repair",)),
+    api.FieldRepeated: (repeated, ("more than one content-range header",)),
     api.Scarce: (scarce, ("short of memory or of descriptors", "try again")),
     api.Busy: (crowded, ("too many manifests", "try again")),
     TagImmutable: (immutable, (f"{REPOSITORY}:v1 is immutable", "'team/*:v*'", "push another tag")),
@@ -520,3 +537,15 @@ def test_errors_of_the_machine_that_may_pass_are_a_503(error: Exception, status:
 def test_codes_are_those_of_the_specification() -> None:
     for status, code in api.TABLE.values():
         assert (code in CODES) if status < 499 else code == "UNKNOWN"
+
+
+async def test_a_refused_request_leaves_nothing_for_pythons_collector(client: httpx.AsyncClient) -> None:
+    """A manifest of a hundred thousand parts would wait for it, with its hundred megabytes."""
+    gc.collect()
+    gc.disable()
+    try:
+        answer = await client.put(f"/v2/{REPOSITORY}/manifests/x", content=b'{"config":{},"layers":[{}]}')
+        assert_error(answer, 400, "MANIFEST_INVALID")
+        assert [found for found in gc.get_objects() if isinstance(found, ManifestInvalid)] == []
+    finally:
+        gc.enable()

@@ -17,7 +17,7 @@ from registry.registry import Registry
 from registry.settings import Settings
 from storage.contracts import Names
 from storage.store import Store
-from tests.api.rows import Row, assert_closed, assert_error, check
+from tests.api.rows import Row, assert_closed, assert_error, assert_error_body, check
 from tests.api.world import IMAGE, LAYER, REPOSITORY, World, digest, push_blob
 from tests.builders import image
 from tests.inprocess import ask, connect, connect_app
@@ -180,6 +180,13 @@ async def test_bodies_are_never_decompressed(
     await check(client, Row("GET", f"/v2/{repository}/tags/list", 404, "NAME_UNKNOWN"))
 
 
+async def test_no_encoding_hides_behind_another(app: ASGIApp, repository: str) -> None:
+    both = [(b"content-encoding", b"identity"), (b"content-encoding", b"gzip")]
+    answer = await ask(app, "PUT", f"/v2/{repository}/manifests/x".encode(), headers=both)
+    assert_error_body(answer.body, "UNSUPPORTED")
+    assert answer.status == 415
+
+
 async def test_identity_is_no_encoding(client: httpx.AsyncClient, repository: str) -> None:
     target = f"/v2/{repository}/blobs/uploads/?digest={digest(b'x')}"
     for encoding in ("identity", "Identity"):
@@ -265,5 +272,7 @@ def test_links_escape_what_they_carry() -> None:
 async def test_health(client: httpx.AsyncClient, path: str) -> None:
     response = await client.get(path)
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
-    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert_closed(response.headers)
+    again = await client.get(path)
+    assert again.headers["X-Request-Id"] != response.headers["X-Request-Id"]
     await check(client, Row("POST", path, 404, "UNSUPPORTED"))

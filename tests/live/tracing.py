@@ -37,10 +37,16 @@ def slow_syncs(seconds: float, log: Path) -> tuple[str, ...]:
 @contextmanager
 def interrupted(pid: int, calls: str, log: Path) -> Iterator[None]:
     """Meanwhile every third of these calls of each thread ends with EINTR instead of acting."""
+    with traced(pid, calls, log, "-e", f"inject={calls}:error=EINTR:when=2+3"):
+        yield
+
+
+@contextmanager
+def traced(pid: int, calls: str, log: Path, *more: str) -> Iterator[None]:
+    """Meanwhile these calls of all threads are written to `log`."""
     require_strace()
-    inject = f"inject={calls}:error=EINTR:when=2+3"
     tracer = subprocess.Popen(
-        ["strace", "-f", "-o", str(log), "-p", str(pid), "-e", f"trace={calls}", "-e", inject],
+        ["strace", "-f", "-s", "4096", "-o", str(log), "-p", str(pid), "-e", f"trace={calls}", *more],
         stderr=subprocess.DEVNULL,
     )
     try:

@@ -34,20 +34,23 @@ class Closed(Exception):
 class Wire:
     """One connection. Answers are read as strictly as RFC 9112 allows."""
 
-    def __init__(self, host: str, *, receive_buffer: int | None = None) -> None:
-        self._connect(host, receive_buffer)
+    def __init__(self, host: str, *, receive_buffer: int | None = None, source: str = "") -> None:
+        """`source` is the address to come from: each of 127.0.0.0/8 is a client of its own."""
+        self._connect(host, receive_buffer, source)
         while choosy and not accepted(self.socket):
             self.socket.close()
-            self._connect(host, receive_buffer)
+            self._connect(host, receive_buffer, source)
         self._reader: BufferedReader = self.socket.makefile("rb")
 
-    def _connect(self, host: str, receive_buffer: int | None) -> None:
+    def _connect(self, host: str, receive_buffer: int | None, source: str) -> None:
         name, _, port = host.partition(":")
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(TIMEOUT)
         try:
+            if source:
+                self.socket.bind((source, 0))
             self.socket.connect((name, int(port)))
         except OSError:
             self.socket.close()

@@ -27,6 +27,7 @@ from storage.errors import (
     PreconditionFailed,
     ReferencesMissing,
     StorageError,
+    StoreDegraded,
 )
 from storage.garbage import Rules
 from storage.locks import held
@@ -209,6 +210,20 @@ async def test_a_file_that_vanishes_is_written_again(store: Store, monkeypatch: 
     await repository.put_manifest(LATEST, FIRST, None)
     assert vanished == [ONE, ONE]
     assert await repository.manifest_bytes(await repository.manifest_row(LATEST)) == FIRST
+
+
+async def test_a_file_that_keeps_vanishing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a client it is no missing blob, which it could push."""
+    registry, _ = listened(store)
+    put = store.blobs.put
+
+    async def vanishing(digest: Digest, data: bytes) -> None:
+        await put(digest, data)
+        os.unlink(store.layout.blob(digest))
+
+    monkeypatch.setattr(store.blobs, "put", vanishing)
+    with pytest.raises(StoreDegraded, match="keeps vanishing"):
+        await Repository(registry, NAME).put_manifest(LATEST, FIRST, None)
 
 
 async def test_a_manifest_with_other_bytes_is_missing(store: Store) -> None:

@@ -123,10 +123,10 @@ async def test_other_errors_are_not_taken_for_absence(store: Store, monkeypatch:
     digest, _ = await put(store, b"data")
     real = os.open
 
-    def failing(path: str, flags: int, mode: int = 0o777) -> int:
-        if path == store.layout.blob(digest):
+    def failing(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == digest.encoded:
             raise PermissionError(13, "Permission denied")
-        return real(path, flags, mode)
+        return real(path, flags, mode, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", failing)
     with pytest.raises(PermissionError):
@@ -318,10 +318,10 @@ async def test_what_cannot_be_opened_is_not_held_and_nothing_leaks(
     one, two = (await put(store, b"one"))[0], (await put(store, b"two"))[0]
     opening = blobs._open_plain
 
-    def scarce(path: str, flags: int) -> int:
+    def scarce(root: str, path: str) -> int:
         if path == store.layout.blob(one):
             raise OSError(errno.EMFILE, "too many")
-        return opening(path, flags)
+        return opening(root, path)
 
     monkeypatch.setattr(blobs, "_open_plain", scarce)
     opened: list[int] = []

@@ -133,10 +133,10 @@ def test_a_sealed_file_opens_for_reading(folder: str, monkeypatch: pytest.Monkey
     os.fchmod(old, 0o400)
     real = os.open
 
-    def as_another_than_root(path: str, flags: int) -> int:
+    def as_another_than_root(path: str, flags: int, mode: int = 0o777) -> int:
         if flags & os.O_ACCMODE != os.O_RDONLY and not os.stat(path).st_mode & stat.S_IWUSR:
             raise failure(errno.EACCES)
-        return real(path, flags)
+        return real(path, flags, mode)
 
     monkeypatch.setattr(os, "open", as_another_than_root)
     with closing(os.fdopen(files_of(folder).open_append(f"{folder}/old"), "rb")) as file:
