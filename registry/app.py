@@ -17,6 +17,7 @@ from registry.api.access_log import logger as access_logger
 from registry.api.audit import Audit
 from registry.api.browsers import Requirement, require_private_name
 from registry.api.challenge import BearerChallenge
+from registry.api.cursors import Cursors
 from registry.api.gate import Gate
 from registry.api.health import health_routes
 from registry.api.identities import Identities
@@ -181,6 +182,7 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         origins=origins,
         witnesses=audited,
         requirements=requirements(settings, coming.rules),
+        cursors=Cursors(Secrets(store.files, store.layout).key("cursor")),
         log=log,
     )
 

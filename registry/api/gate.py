@@ -18,6 +18,7 @@ from registry.api import errors
 from registry.api.access_log import AccessLog, Entry, remote_of
 from registry.api.body import Body
 from registry.api.browsers import Requirement, require_same_origin
+from registry.api.cursors import Cursors
 from registry.api.identities import Identities, authorization_of
 from registry.api.origins import Origins, host_of
 from registry.api.prompt import Prompt
@@ -69,6 +70,7 @@ class Gate:
         origins: Origins | None = None,
         requirements: Sequence[Requirement] = (),
         witnesses: Sequence[Witness] = (),
+        cursors: Cursors | None = None,
         log: AccessLog,
     ) -> None:
         self._registry, self._routes, self._log, self._witnesses = registry, routes, log, witnesses
@@ -77,6 +79,7 @@ class Gate:
         self._identities = Identities(authenticators)
         self._policies, self._meters, self._challenge = policies, meters, challenge
         self._held = Held(_HELD)
+        self._cursors = cursors or Cursors(os.urandom(32))
         self.prompt = Prompt(
             registry.names.generation,
             registry.blobs.size,
@@ -170,7 +173,8 @@ class Gate:
                 raise errors.EncodingUnsupported(encoding)
         # A token for the catalog names no repositories: what is listed is what its owner may pull.
         asker = replace(actor, limit=None) if action is Action.LIST else actor
-        call = Call(request, body, self._registry, actor, partial(self._allows, asker), self._held, **parsed)
+        allows = partial(self._allows, asker)
+        call = Call(request, body, self._registry, actor, allows, self._held, self._cursors, **parsed)
         generation = self.prompt.generation
         response = await handler(call)
         if isinstance(response, LoggedIn):

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from registry.access import Action, Actor, Operation
 from registry.api.body import Body
+from registry.api.cursors import Cursors
 from registry.api.errors import Busy, LengthMismatch, PageInvalid
 from registry.api.ranges import parse_content_range
 from registry.conditions import Condition, parse_condition
@@ -48,6 +49,7 @@ class Call:
     actor: Actor
     allows: Callable[[Operation], bool]
     held: "Held"
+    cursors: Cursors
     name: RepositoryName | None = None
     reference: Reference | None = None
     digest: Digest | None = None

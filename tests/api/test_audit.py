@@ -214,8 +214,8 @@ async def test_credentials_on_every_request_are_one_login_an_hour() -> None:
 
 
 async def test_too_many_failures(house: House) -> None:
-    for _ in range(10):
-        await house.get("/v2/", ("alice", "wrong"))
+    for number in range(10):
+        await house.get("/v2/", ("alice", f"wrong {number}"))
     house.lines()
     answer = await house.get("/v2/", ("alice", "wrong"))
     (line,) = house.told()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.access import Action, Actor, Operation
+from registry.api import listings
 from registry.api.access_log import AccessLog
 from registry.api.gate import Gate
 from registry.errors import Denied
@@ -202,6 +203,26 @@ async def test_the_catalog(store: Store, client: httpx.AsyncClient) -> None:
             assert [name for name in flat(pages) if name.startswith("cat/")] == [
                 name for name in everything if "secret" not in name
             ]
+
+
+async def test_a_link_shows_no_name_that_may_not_be_read(
+    store: Store, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where a page ends before one, nor where so many were looked at that it ends early."""
+    names = [f"dog/{number:02}{'/secret' if number % 5 else ''}" for number in range(60)]
+    for name in names:
+        await push_blob(client, name, b"{}")
+    readable = [name for name in names if "secret" not in name]
+    gate = Gate(Registry(store.names, store.blobs, store.uploads), policies=[Hidden()], log=AccessLog())
+    async with connect_app(gate) as reader:
+        for most, entries, short in ((20_000, 1000, False), (6, 5, True)):
+            monkeypatch.setattr(listings, "_MOST_LOOKED_AT", most)
+            monkeypatch.setattr(listings, "MOST_ENTRIES", entries)
+            for n in (1, 3, 12, 100):
+                pages, links = await walk(reader, f"/v2/_catalog?last=dog&n={n}", "repositories")
+                assert [name for name in flat(pages) if name.startswith("dog/")] == readable
+                assert not any("secret" in link for link in links)
+                assert short or all(len(page) == n for page in pages[:-1])
 
 
 async def test_an_empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> None:

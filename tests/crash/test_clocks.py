@@ -151,7 +151,7 @@ def await_jump(live: Live, seconds: int) -> None:
 
 def told(live: Live) -> float:
     """The time that the server notes for a request made now."""
-    target = f"/v2/?{uuid.uuid4()}"
+    target = f"/v2/?ns={uuid.uuid4()}"
     once(live.host, "GET", target)
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:

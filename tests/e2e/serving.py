@@ -33,7 +33,7 @@ class Server:
     def requests(self, since: int = 0) -> list[dict[str, Any]]:
         """The access log's lines of all requests answered so far, from the given one on."""
         # A line is written after its answer: this request's own line shows that the earlier ones are there.
-        marker = f"/v2/?{uuid.uuid4()}"
+        marker = f"/v2/?ns={uuid.uuid4()}"  # other values the log does not show
         answers(f"http://{self.host}", marker)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
