@@ -13,7 +13,7 @@ def test_what_is_sealed_is_opened_again_by_any_worker() -> None:
     for name in ("", "a", NAME, "x" * 255):
         sealed = Cursors(KEY).seal(name)
         assert Cursors(KEY).open(sealed) == name
-        assert not name or name not in sealed
+        assert len(name) < 8 or name not in sealed
         assert Cursors(KEY).seal(name) != sealed
 
 
