@@ -29,22 +29,22 @@ class Foreign:
         self._clock = clock
 
     async def identify(self, shown: Shown) -> Actor | None:
-        token = _token_of(shown.authorization)
-        return await self.verify(token) if self.reads(token) else None
-
-    def reads(self, token: str) -> bool:
-        """Whether it says that it is of an issuer known here: `verify` finds out whether that is so."""
+        """None for what is no token of an issuer known here: it may be another's, or a password."""
         try:
-            return self._find(take_apart(token)) is not None
+            parts = take_apart(_token_of(shown.authorization))
         except Unauthenticated:
-            return False
+            return None
+        found = self._find(parts)
+        return await self._verify(parts, *found) if found else None
 
     async def verify(self, token: str) -> Actor:
         """Raises Unauthenticated, with a text that repeats nothing of the token."""
         parts = take_apart(token)
         if (found := self._find(parts)) is None:
             raise refused("its issuer (iss) is none that this registry knows")
-        issuer, source = found
+        return await self._verify(parts, *found)
+
+    async def _verify(self, parts: Parts, issuer: Issuer, source: KeySource) -> Actor:
         algorithm = algorithm_of(parts, issuer.algorithms)
         # Before the signature: what would be refused anyway must not make us fetch keys.
         expires = check_claims(issuer, parts.claims, self._clock())

@@ -73,24 +73,26 @@ class FetchedKeys:
         self._why = ""
 
     async def keys(self, kid: str | None) -> Sequence[PublicKey]:
-        if self._lacks(kid):
-            await self._refresh()
-        if not self._keys or self._clock() > self._fresh_until + _STALE:
+        lacking = self._is_spent() or (kid is not None and all(key.kid != kid for key in self._keys))
+        if lacking or self._clock() >= self._fresh_until:
+            fetching = self._refresh()
+            # Where the last try failed, those at hand do meanwhile: an issuer that is down holds up nobody.
+            if fetching and (lacking or not self._why):
+                await asyncio.shield(fetching)
+        if self._is_spent():
             raise KeysUnavailable(self._why)
         return self._keys
 
-    def _lacks(self, kid: str | None) -> bool:
-        if self._clock() >= self._fresh_until:
-            return True
-        return kid is not None and all(key.kid != kid for key in self._keys)
+    def _is_spent(self) -> bool:
+        return not self._keys or self._clock() > self._fresh_until + _STALE
 
-    async def _refresh(self) -> None:
+    def _refresh(self) -> asyncio.Task[None] | None:
         if self._fetching is None or self._fetching.done():
             if self._clock() < self._next_fetch:
-                return
+                return None
             self._next_fetch = self._clock() + (_PAUSE if self._keys else _COLD)
             self._fetching = asyncio.create_task(self._fetch())
-        await asyncio.shield(self._fetching)
+        return self._fetching
 
     async def _fetch(self) -> None:
         try:
@@ -105,6 +107,7 @@ class FetchedKeys:
             age = _USUAL if fetched.max_age is None else fetched.max_age
             self._fresh_until = self._clock() + min(max(age, _SHORTEST), _LONGEST)
             self._next_fetch = self._clock() + _PAUSE
+            self._why = ""
 
     def _fail(self, why: str) -> None:
         self._why = why
