@@ -64,7 +64,7 @@ def create(name: str, scopes: tuple[str, ...], lasts: int | None, as_json: bool,
     \b
     Examples:
       registry token create ci --scope 'repository:ci/*:pull,push' --expires 90d
-      registry token create mirror --scope 'repository:*:pull' --scope 'registry:catalog:*'
+      registry token create mirror --scope 'repository:*:pull' --scope 'repository:mirror/*:push'
       registry token create ci --scope 'repository:ci/*:pull,push' --json
     """
     with told():
