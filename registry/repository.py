@@ -14,7 +14,14 @@ from registry.names import Reference, RepositoryName, Tag
 from registry.registry import Registry
 from storage.contracts import BlobFile
 from storage.digest import Digest
-from storage.errors import BlobMissing, DigestMismatch, ManifestMissing, StorageError, StoreDegraded
+from storage.errors import (
+    BlobMissing,
+    DigestMismatch,
+    ManifestMissing,
+    QuotaExceeded,
+    StorageError,
+    StoreDegraded,
+)
 from storage.manifests import Edge, EdgeKind, ManifestRow, TagCheck
 
 _MOST_HOLDERS = 32  # looked at for a mount without a source: more would tell by their time that they are
@@ -147,6 +154,9 @@ class Repository:
                     who=self._who,
                 )
                 break
+            except QuotaExceeded:  # another push was faster
+                await self._names.links.leave(digest, self._blobs.size)
+                raise
             except BlobMissing:
                 continue  # taken away as bad, or as unwanted, since it was written
         else:

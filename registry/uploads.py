@@ -126,6 +126,9 @@ class Uploads:
             try:
                 await links.claim(self._repository, digest, blobs.size, session.id, limits=self._limits)
                 break
+            except QuotaExceeded:  # another push was faster
+                await links.leave(digest, blobs.size)
+                raise
             except BlobMissing:
                 continue  # taken away as bad, or as unwanted, since the install: it heals by another
         else:

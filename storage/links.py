@@ -1,6 +1,7 @@
 """The part of the index that says which repository holds which blob."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from storage.database import Connection, Database
@@ -14,6 +15,7 @@ from storage.rows import (
     drop_if_empty,
     ensure_repository,
     find_repository,
+    listed_size,
     reveal_blob,
 )
 
@@ -77,12 +79,23 @@ class Links:
 
         def change(connection: Connection) -> None:
             blob, size = reveal_blob(connection, digest, file_size)
-            found = ensure_repository(connection, repository)
-            require(connection, limits, lambda: _added(connection, found, blob, size))
-            _link(connection, found, blob)
+            require(connection, limits, lambda: _added(connection, repository, digest, size))
+            _link(connection, ensure_repository(connection, repository), blob)
             connection.execute("DELETE FROM uploads WHERE id = ?", (upload,))
 
         await self._database.write(change)
+
+    async def leave(self, digest: Digest, file_size: FileSize) -> None:
+        """Give an installed file that may not be claimed a row, by which the next collection finds it.
+
+        Only the daily walk looks for files that have none. Whoever holds the blob already keeps it.
+        """
+
+        def change(connection: Connection) -> None:
+            with suppress(BlobMissing):  # taken away meanwhile
+                reveal_blob(connection, digest, file_size)
+
+        await self._database.write(change, durable=False, shown=True)
 
     async def holders(self, digest: Digest, *, limit: int) -> list[str]:
         """Some repositories that have the blob."""
@@ -111,9 +124,8 @@ class Links:
             if row is None or file_size(digest) != row[1]:
                 raise BlobMissing(digest)
             blob, size = row
-            found = ensure_repository(connection, repository)
-            require(connection, limits, lambda: _added(connection, found, blob, size))
-            _link(connection, found, blob)
+            require(connection, limits, lambda: _added(connection, repository, digest, size))
+            _link(connection, ensure_repository(connection, repository), blob)
             return int(size)
 
         return await self._database.write(change)
@@ -185,10 +197,9 @@ def release(
         raise BlobReferenced(digest, [Digest.from_binary(parent) for (parent,) in parents])
 
 
-def _added(connection: Connection, repository: int, blob: int, size: int) -> Amount:
+def _added(connection: Connection, repository: str, digest: Digest, size: int) -> Amount:
     """What a link adds: nothing if the repository has it."""
-    sql = "SELECT 1 FROM links WHERE repository = ? AND blob = ?"
-    return Amount() if connection.execute(sql, (repository, blob)).fetchone() else Amount(bytes=size)
+    return Amount(bytes=size) if listed_size(connection, repository, digest) is None else Amount()
 
 
 def _link(connection: Connection, repository: int, blob: int) -> None:

@@ -5,11 +5,12 @@ up repositories, never what is in them.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import QuotaExceeded, TooManyUploads
+from storage.rows import listed_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +39,21 @@ class Limit:
 
 Limits = Sequence[Limit]
 
-_LISTED = (
-    "SELECT 1 FROM links WHERE repository = (SELECT id FROM repositories WHERE name = ?)"
-    " AND blob = (SELECT id FROM blobs WHERE digest = ?)"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """The limit of bytes that leaves least, and how much that is; below zero if more is held already."""
+    """The limit of bytes that leaves least, and how much that is; below zero if more is held already.
+
+    `listed` bytes fit all the same: the size of what is about to be pushed again, which adds nothing.
+    """
 
     limit: Limit
     left: int
+    listed: int = 0
 
     def require(self, wanted: int) -> None:
         """Raises QuotaExceeded if so many bytes do not fit."""
-        if wanted > self.left:
+        if wanted > max(self.left, self.listed):
             most = self.limit.bytes or 0
             raise QuotaExceeded(self.limit.name, "bytes", most=most, held=most - self.left, wanted=wanted)
 
@@ -63,17 +63,18 @@ class Quotas:
         self._database = database
 
     async def room(self, limits: Limits, repository: str, digest: Digest | None = None) -> Room | None:
-        """How many bytes fit at the moment.
+        """How many bytes fit at the moment; of a `digest` that the repository lists, its size fits always.
 
-        None for any number: without a limit, or if the repository lists `digest` already.
+        None for any number: without a limit.
         """
         if all(limit.bytes is None for limit in limits):
             return None
 
         def query(connection: Connection) -> Room | None:
-            if digest and connection.execute(_LISTED, (repository, digest.binary)).fetchone():
-                return None
-            return _room(connection, limits)
+            room = _room(connection, limits)
+            if room and digest and (size := listed_size(connection, repository, digest)):
+                return replace(room, listed=size)
+            return room
 
         return await self._database.read(query)
 

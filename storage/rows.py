@@ -33,6 +33,16 @@ def ensure_repository(connection: Connection, name: str) -> int:
     return found
 
 
+def listed_size(connection: Connection, repository: str, digest: Digest) -> int | None:
+    """The size of a blob that the repository lists; None if it does not."""
+    row = connection.execute(
+        "SELECT blobs.size FROM blobs JOIN links ON links.blob = blobs.id"
+        " WHERE blobs.digest = ? AND links.repository = (SELECT id FROM repositories WHERE name = ?)",
+        (digest.binary, repository),
+    ).fetchone()
+    return row[0] if row else None
+
+
 def drop_if_empty(connection: Connection, repository: int) -> bool:
     """A repository without content leaves the catalog in the transaction that emptied it."""
     gone = connection.execute(

@@ -114,6 +114,18 @@ async def test_the_same_again_is_never_refused(store: Store, repository: str) ->
         await check(client, Row("DELETE", f"/v2/{repository}/blobs/{digest(LAYER)}", 202))
 
 
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "streamed"])
+async def test_a_listed_digest_opens_the_door_for_no_more_than_its_bytes(
+    store: Store, repository: str, announced: bool
+) -> None:
+    async with limited(store, Quota((repository,), bytes=2 * KIB)) as client:
+        await push_blob(client, repository, LAYER)
+        path = f"/v2/{repository}/blobs/uploads/?digest={digest(LAYER)}"
+        body = LAYER * 3
+        answer = await client.post(path, content=body if announced else stream(*[LAYER] * 3))
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (403, "DENIED")
+
+
 async def test_a_mount(store: Store, repository: str) -> None:
     other = f"{repository}/other"
     async with limited(store, Quota((other,), each=True, bytes=KIB)) as client:

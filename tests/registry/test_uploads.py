@@ -2,21 +2,23 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
 from registry.changes import BlobAdded
-from registry.names import RepositoryName
+from registry.names import RepositoryName, Tag
 from registry.registry import Registry
 from registry.repository import Repository
 from registry.uploads import Chunk, Uploads
 from storage import uploads as module
+from storage.collect import collect
 from storage.digest import Digest
 from storage.errors import (
     BlobMissing,
     DigestMismatch,
     InvalidDigest,
+    QuotaExceeded,
     StoreDegraded,
     UploadBusy,
     UploadMissing,
@@ -24,12 +26,14 @@ from storage.errors import (
     WrongLength,
     WrongOffset,
 )
-from storage.quotas import Limits
+from storage.garbage import Rules
+from storage.manifests import Manifests
+from storage.quotas import Limit, Limits, Quotas
 from storage.rows import FileSize
 from storage.sources import Pieces
 from storage.store import Store
-from tests.builders import blob
-from tests.registry.listening import NAME, body, listened
+from tests.builders import blob, index
+from tests.registry.listening import NAME, body, listened, push
 
 DATA = blob(10_000)
 HALF = len(DATA) // 2
@@ -279,3 +283,35 @@ async def test_a_cancelled_session(registry: Registry, store: Store) -> None:
     for attempt in (uploads.cancel(upload), uploads.offset(upload), uploads.append(upload, chunk())):
         with pytest.raises(UploadMissing):
             await attempt
+
+
+# -- quotas ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["push", "finish", "manifest"])
+async def test_who_comes_second_for_the_last_room_leaves_nothing_after_a_collection(
+    store: Store, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """It looked before the first had claimed, so that it is refused only by its own claim."""
+    limit = Limit(NAME, (NAME,), bytes=len(DATA))
+    registry = Registry(store.names, store.blobs, store.uploads, limits_of=lambda _: [limit])
+    await push(registry, DATA)
+
+    async def looked_before(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(Quotas, "room", looked_before)
+    monkeypatch.setattr(Manifests, "examine", lambda *_, **__: looked_before())
+    uploads, raw = Uploads(registry, NAME, ""), index() if how == "manifest" else DATA[:HALF]
+    ways: dict[str, Callable[[], Awaitable[object]]] = {
+        "push": lambda: uploads.push(Digest.of(raw), chunk(raw)),
+        "finish": lambda: uploads.finish(session, Digest.of(raw), chunk(raw)),
+        "manifest": lambda: Repository(registry, NAME).put_manifest(Tag("v1"), raw, None),
+    }
+    session = await uploads.begin()
+    with pytest.raises(QuotaExceeded):
+        await ways[how]()
+    assert store.blobs.size(Digest.of(raw)) == len(raw)
+    await collect(store, Rules(untagged=lambda _: 0), walk=False)
+    assert store.blobs.size(Digest.of(raw)) is None
+    assert store.blobs.size(Digest.of(DATA)) == len(DATA)

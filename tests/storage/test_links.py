@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
+from storage.collect import collect
 from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import BlobMissing, BlobReferenced, StoreDegraded
+from storage.garbage import Rules
 from storage.links import LinkRow
 from storage.store import Store
 from tests.storage.conftest import Opener
@@ -47,6 +49,28 @@ async def test_files_are_looked_at_under_the_write_lock(store: Store) -> None:
     await store.names.links.lose(digest, is_bad, lambda: locked.append(is_locked(store)))
     assert locked == [True] * 5
     assert not is_locked(store)
+
+
+async def test_what_was_left_goes_with_the_next_collection_unless_somebody_holds_it(store: Store) -> None:
+    held, left, gone = await push_blob(store, "a", b"held"), Digest.of(b"left"), Digest.of(b"gone")
+    await store.blobs.put(left, b"left")
+    for digest in (held, left, gone):
+        await store.names.links.leave(digest, store.blobs.size)
+    assert await store.names.listings.repositories(after="", limit=9) == ["a"]
+    with pytest.raises(BlobMissing):
+        await store.names.links.find("a", left)
+    report = await collect(store, Rules(untagged=lambda _: 0), walk=False)
+    assert (report.files, report.freed) == (1, 4)
+    assert (store.blobs.size(left), store.blobs.size(held)) == (None, 4)
+
+
+async def test_what_was_left_can_be_claimed(store: Store) -> None:
+    digest = Digest.of(b"data")
+    await store.blobs.put(digest, b"data")
+    await store.names.links.leave(digest, store.blobs.size)
+    await push_blob(store, "b", b"data")
+    await collect(store, Rules(untagged=lambda _: 0), walk=False)
+    assert (await store.names.links.find("b", digest)).size == store.blobs.size(digest) == 4
 
 
 async def test_a_claim_notes_the_size_of_the_file_not_of_a_rumour(store: Store) -> None:

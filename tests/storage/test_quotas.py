@@ -13,7 +13,7 @@ from storage.digest import Digest
 from storage.errors import QuotaExceeded, StorageError, TooManyUploads
 from storage.garbage import Rules
 from storage.manifests import ManifestRow
-from storage.quotas import Amount, Limit, Miscount, held, miscounts, recount, require
+from storage.quotas import Amount, Limit, Miscount, Room, held, miscounts, recount, require
 from storage.repositories import remove_repository
 from storage.store import Store
 from tests.storage.conftest import Opener
@@ -241,8 +241,16 @@ async def test_room(store: Store) -> None:
     assert (room.limit, room.left) == (twelve, -2)
     with pytest.raises(QuotaExceeded, match="is 12 bytes, 14 are in use, and this needs 1 more"):
         room.require(1)
-    assert await quotas.room([ten, twelve], "a", Digest.of(b"layer")) is None
-    assert await quotas.room([ten, twelve], "b", Digest.of(b"layer")) is not None
+    assert await quotas.room([ten, twelve], "a", Digest.of(b"layer")) == Room(twelve, -2, listed=5)
+    assert await quotas.room([ten, twelve], "b", Digest.of(b"layer")) == Room(twelve, -2)
+
+
+def test_what_is_listed_fits_as_far_as_it_reaches() -> None:
+    room = Room(Limit("all", bytes=12), -2, listed=5)
+    room.require(5)
+    with pytest.raises(QuotaExceeded, match="is 12 bytes, 14 are in use, and this needs 6 more"):
+        room.require(6)
+    Room(Limit("all", bytes=12), 8, listed=5).require(8)
 
 
 async def test_changes_at_once_do_not_get_past_a_limit_together(opener: Opener) -> None:
