@@ -1,5 +1,6 @@
 """Who asks, for what, and the seams that decide it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -92,7 +93,18 @@ class Policy(Protocol):
 
 
 class Meter(Protocol):
-    """Asked once for each request, after the policies."""
+    """Of requests, in two steps: what one meter refuses, no other has counted."""
+
+    def ask(self, actor: Actor, operation: Operation) -> None:
+        """Return to let it pass; raise TooManyRequests. Nothing is counted yet."""
 
     def count(self, actor: Actor, operation: Operation) -> None:
-        """Return to let it pass; raise TooManyRequests."""
+        """It passes."""
+
+
+def meter(meters: Sequence[Meter], actor: Actor, operation: Operation) -> None:
+    """Once for each request. Raises TooManyRequests."""
+    for each in meters:
+        each.ask(actor, operation)
+    for each in meters:
+        each.count(actor, operation)

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from registry.access import Action, Actor, Authenticator, Meter, Operation, Policy, Shown
+from registry.access import Action, Actor, Authenticator, Meter, Operation, Policy, Shown, meter
 from registry.api import errors
 from registry.api.access_log import AccessLog, Entry, remote_of
 from registry.api.body import Body
@@ -166,8 +166,7 @@ class Gate:
         actor = await self._identify(request)
         entry.actor = actor
         self._require(actor, operation)
-        for meter in self._meters:
-            meter.count(actor, operation)
+        meter(self._meters, actor, operation)
         for encoding in request.headers.getlist("content-encoding"):
             if encoding.lower() != "identity":
                 raise errors.EncodingUnsupported(encoding)

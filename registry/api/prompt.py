@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
-from registry.access import Action, Actor, Meter, Operation, Policy, Shown
+from registry.access import Action, Actor, Meter, Operation, Policy, Shown, meter
 from registry.api import access_log
 from registry.api.access_log import Sink
 from registry.api.identities import Identities, Standing, authorization_of
@@ -107,8 +107,7 @@ class Prompt:
             standing = self._identities.known(Shown(authorization_of(headers), certificate, remote))
             if standing is None or not self._serves(kept, standing):
                 return None
-            for meter in self._meters:
-                meter.count(standing.actor, kept.operation)
+            meter(self._meters, standing.actor, kept.operation)
         except RegistryError:  # the long way says why
             return None
         self._kept.move_to_end((method, target))

@@ -27,27 +27,38 @@ class RequestRate:
         self._depth = rate.burst * self._interval  # seconds that an empty bucket takes to fill
         self._full: dict[str, float] = {}
 
-    def count(self, actor: Actor, operation: Operation) -> None:
+    def ask(self, actor: Actor, operation: Operation) -> None:
         if not self._rate.covers(actor, operation.action):
             return
-        # No name has the space that is before an address.
-        client = actor.name or " " + network(actor.address)
         now = self._clock()
-        full = max(self._full.get(client, now), now) + self._interval
-        if (wait := full - now - self._depth) > _ROUNDING:
+        if (wait := self._full_after(_client(actor), now) - now - self._depth) > _ROUNDING:
             raise TooManyRequests(
                 f"more than {self._rate.number} requests in {self._rate.period} s",
                 retry_after=math.ceil(wait),
             )
-        self._full[client] = full
+
+    def count(self, actor: Actor, operation: Operation) -> None:
+        if not self._rate.covers(actor, operation.action):
+            return
+        client, now = _client(actor), self._clock()
+        self._full[client] = self._full_after(client, now)
         if len(self._full) > self._most:
             self._forget(now)
+
+    def _full_after(self, client: str, now: float) -> float:
+        """When the bucket is full again if a token is taken now."""
+        return max(self._full.get(client, now), now) + self._interval
 
     def _forget(self, now: float) -> None:
         """Of a full bucket nothing is lost; where that is not enough, the fullest go."""
         self._full = {client: full for client, full in self._full.items() if full > now}
         if len(self._full) > self._most // 2:
             self._full = dict(heapq.nlargest(self._most // 2, self._full.items(), key=lambda item: item[1]))
+
+
+def _client(actor: Actor) -> str:
+    # No name has the space that is before an address.
+    return actor.name or " " + network(actor.address)
 
 
 @lru_cache(_MOST)

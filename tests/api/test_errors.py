@@ -383,8 +383,11 @@ async def unauthenticated(folder: Path) -> httpx.Response:
 
 
 class Counts:
-    def count(self, actor: Actor, operation: Operation) -> None:
+    def ask(self, actor: Actor, operation: Operation) -> None:
         raise TooManyRequests("that was the third ping of this second", retry_after=7)
+
+    def count(self, actor: Actor, operation: Operation) -> None:
+        """Never called."""
 
 
 async def too_many(folder: Path) -> httpx.Response:

@@ -2,10 +2,12 @@
 
 import itertools
 import random
+from contextlib import suppress
 
 import pytest
 
 from registry.access import Action, Actor, Operation
+from registry.access import meter as admit
 from registry.errors import TooManyRequests
 from registry.meters.request_rate import RequestRate, network
 from registry.rates import Rate
@@ -27,7 +29,7 @@ def passed(meter: RequestRate, actor: Actor, tries: int = 1000) -> int:
     """How many requests go through at once."""
     for number in range(tries):
         try:
-            meter.count(actor, PULL)
+            admit([meter], actor, PULL)
         except TooManyRequests:
             return number
     return tries
@@ -67,7 +69,7 @@ def test_what_is_said() -> None:
     assert passed(meter, at("10.0.0.1")) == 2
     time.now += 0.5
     with pytest.raises(TooManyRequests, match="more than 2 requests in 60 s: try again in 30 s") as caught:
-        meter.count(at("10.0.0.1"), PULL)
+        meter.ask(at("10.0.0.1"), PULL)
     assert caught.value.retry_after == 30
     time.now += caught.value.retry_after
     assert passed(meter, at("10.0.0.1")) == 1
@@ -93,6 +95,16 @@ def test_whose_a_bucket_is(one: Actor, other: Actor, same: bool) -> None:
     meter = RequestRate(Rate(1, 60, 1), clock=Time())
     assert passed(meter, one) == 1
     assert passed(meter, other) == (0 if same else 1)
+
+
+def test_what_one_rate_refuses_no_other_has_counted() -> None:
+    time = Time()
+    meters = [RequestRate(rate, clock=time) for rate in (Rate(1000, 3600, 1000), Rate(10, 1, 10))]
+    for _ in range(3000):  # ten times as often as the second lets pass
+        time.now += 0.01
+        with suppress(TooManyRequests):
+            admit(meters, at("10.0.0.1"), PULL)
+    assert 1000 - passed(meters[0], at("10.0.0.1")) <= 310  # 30 s of the second and its burst
 
 
 def test_others_are_not_counted() -> None:
