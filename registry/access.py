@@ -93,7 +93,7 @@ class Policy(Protocol):
 
 
 class Meter(Protocol):
-    """Of requests, in two steps: what one meter refuses, no other has counted."""
+    """Of requests, also those that are denied, in two steps: what one meter refuses, no other has counted."""
 
     def ask(self, actor: Actor, operation: Operation) -> None:
         """Return to let it pass; raise TooManyRequests. Nothing is counted yet."""

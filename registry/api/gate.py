@@ -165,8 +165,7 @@ class Gate:
         entry.operation, entry.parameters = operation, parsed
         actor = await self._identify(request)
         entry.actor = actor
-        self._require(actor, operation)
-        meter(self._meters, actor, operation)
+        self._admit(actor, operation)
         for encoding in request.headers.getlist("content-encoding"):
             if encoding.lower() != "identity":
                 raise errors.EncodingUnsupported(encoding)
@@ -193,6 +192,17 @@ class Gate:
         return await self._identities.identify(
             Shown(authorization_of(scope["headers"]), certificate_of(scope), remote_of(scope.get("client")))
         )
+
+    def _admit(self, actor: Actor, operation: Operation) -> None:
+        """What is denied counts as well, but no challenge: with that most clients begin, and then log in."""
+        try:
+            self._require(actor, operation)
+        except Unauthenticated:
+            raise
+        except RegistryError:
+            meter(self._meters, actor, operation)
+            raise
+        meter(self._meters, actor, operation)
 
     def _require(self, actor: Actor, operation: Operation) -> None:
         for policy in self._policies:

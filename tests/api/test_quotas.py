@@ -166,6 +166,18 @@ async def test_sessions_of_a_repository(store: Store, repository: str) -> None:
             await client.delete(path + upload)
 
 
+async def test_what_is_denied_counts_and_what_is_led_to_a_login_does_not(
+    store: Store, repository: str
+) -> None:
+    rate = (Rate(1, 3600, 2),)
+    target = f"/v2/{repository}/manifests/v1"
+    async with connect(store, rate=rate, delete=False) as client:
+        assert [(await client.delete(target)).status_code for _ in range(4)] == [405, 405, 429, 429]
+    async with connect(store, rate=rate, anonymous="none") as client:
+        asked = [await client.get(path) for path in ("/v2/", target) * 3]
+        assert {answer.status_code for answer in asked} == {401}
+
+
 RATES: dict[str, tuple[Sequence[Rate], list[int]]] = {
     "none": ([], [200] * 6),
     "all": ([Rate(1, 3600, 4)], [200, 200, 200, 200, 429, 429]),
