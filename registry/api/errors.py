@@ -98,6 +98,14 @@ class HostInvalid(RegistryError):
         super().__init__("the Host header cannot be read: expected a name or an address, and perhaps a port")
 
 
+class OriginUnclear(RegistryError):
+    def __init__(self) -> None:
+        super().__init__(
+            "X-Forwarded-For and Forwarded name different clients: send neither; "
+            "a proxy has to write one of them and to clear the other"
+        )
+
+
 class FormInvalid(RegistryError):
     """What was posted for a token is no form that can be read."""
 
@@ -150,6 +158,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     ForeignName: (403, "DENIED"),
     BodyMalformed: (400, "UNSUPPORTED"),
     HostInvalid: (400, "UNSUPPORTED"),
+    OriginUnclear: (400, "UNSUPPORTED"),
     FormInvalid: (400, "UNSUPPORTED"),
     Busy: (503, "UNKNOWN"),
     Scarce: (503, "UNKNOWN"),

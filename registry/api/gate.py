@@ -20,7 +20,7 @@ from registry.api.body import Body
 from registry.api.browsers import Requirement, require_same_origin
 from registry.api.cursors import Cursors
 from registry.api.identities import Identities, authorization_of
-from registry.api.origins import Origins, host_of
+from registry.api.origins import Origins, host_of, require_clear
 from registry.api.prompt import Prompt
 from registry.api.routes import ROUTES, Route, match
 from registry.api.wire import ALWAYS, Call, Held, Lasting, LoggedIn
@@ -148,6 +148,7 @@ class Gate:
         return response
 
     async def _answer(self, request: Request, body: Body, entry: Entry) -> Response:
+        require_clear(request.scope)
         host_of(request.scope)
         path = decode_path(request.scope)
         found = match(path, self._routes)

@@ -1,8 +1,10 @@
 """Who asks, and by which address, as the client sees it: past the proxies that the settings list.
 
 A proxy says so in `X-Forwarded-For`, `-Proto` and `-Host`, or in `Forwarded` (RFC 7239). Anyone can write
-these, so they count from a listed peer only. Addresses are read from the right, where each proxy adds the
-one that it has seen itself: the first that is no proxy's is the client's, whatever stands before it.
+these, so they count from a listed peer only. All is read from the right, where each proxy adds what it has
+seen itself: the first address that is no proxy's is the client's, whatever stands before it. A proxy writes
+one kind and passes the other on: where they name different clients, one of them is the client's own
+invention, and the request is refused, or anyone could hide behind the proxy's address.
 """
 
 import ipaddress
@@ -14,7 +16,7 @@ from functools import lru_cache
 
 from starlette.types import Scope
 
-from registry.api.errors import HostInvalid
+from registry.api.errors import HostInvalid, OriginUnclear
 
 # What says in whose place somebody asks, and what is said along with it: nothing to any handler.
 _SAID = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"})
@@ -24,6 +26,7 @@ _NODE = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PAIR = re.compile(rf'[ \t]*({_WORD})=({_WORD}|"(?:[^"\\]|\\.)*")[ \t]*(?:([;,])|$)')
 _HOPS = 20  # of a chain of proxies
+_UNCLEAR = "registry.unclear"  # in a scope
 
 logger = logging.getLogger("registry")
 
@@ -39,6 +42,7 @@ class _Seen:
     address: str = ""
     scheme: str = ""
     host: str = ""
+    clear: bool = True  # whether one client is named, not two
 
 
 class Origins:
@@ -54,12 +58,15 @@ class Origins:
         return bool(self._networks)
 
     def seen(self, scope: Scope) -> Scope:
-        """The scope, with client, scheme and Host as the client knows them."""
+        """The scope, with client, scheme and Host as the client knows them; `require_clear` is to follow."""
         headers: Headers = scope["headers"]
         if not self._networks or not self._trusts(scope.get("client")):
             self._warn(headers, scope.get("client"))
             return scope
-        said, told = self._read(headers), [field for field in headers if field[0] not in _SAID | _BESIDE]
+        said = self._read(headers)
+        if not said.clear:
+            return {**scope, _UNCLEAR: True}
+        told = [field for field in headers if field[0] not in _SAID | _BESIDE]
         if said.host:
             told = [field for field in told if field[0] != b"host"] + [(b"host", said.host.encode())]
         client = (said.address, 0) if said.address else scope["client"]
@@ -69,9 +76,11 @@ class Origins:
         """The same for who needs no more than this; only to be asked if there are proxies."""
         if not self._trusts(client):
             return headers, client
-        address = self._read(headers).address
+        said = self._read(headers)
+        if not said.clear:
+            return headers, client  # with fields that no prompt answer is for
         told = [field for field in headers if field[0] not in _SAID | _BESIDE]
-        return told, (address, 0) if address else client
+        return told, (said.address, 0) if said.address else client
 
     def base_url(self, scope: Scope) -> str:
         """Of a scope that was `seen`: where the client finds the registry, without a slash at the end.
@@ -95,7 +104,7 @@ class Origins:
         return address is not None and any(address in network for network in self._networks)
 
     def _read(self, headers: Headers) -> _Seen:
-        """By either way of telling; where both are told and differ, the client wrote one of them: neither."""
+        """By either way of telling; of a scheme and a host that differ, neither."""
         fields: dict[bytes, str] = {}
         for name, value in headers:
             if name in _SAID:
@@ -104,18 +113,18 @@ class Origins:
         if not fields:
             return _Seen()
         old, new = self._by_fields(fields), self._by_forwarded(fields.get(b"forwarded", ""))
-        return _Seen(
-            _agreed(old.address, new.address), _agreed(old.scheme, new.scheme), _agreed(old.host, new.host)
-        )
+        if old.address and new.address and old.address != new.address:
+            return _Seen(clear=False)
+        return _Seen(old.address or new.address, _agreed(old.scheme, new.scheme), _agreed(old.host, new.host))
 
     def _by_fields(self, fields: Mapping[bytes, str]) -> _Seen:
         nodes = fields.get(b"x-forwarded-for", "").split(",") if b"x-forwarded-for" in fields else []
         _, address = self._client_among(nodes)
-        first = {name: text.partition(",")[0].strip() for name, text in fields.items()}
+        last = {name: text.rpartition(",")[2].strip() for name, text in fields.items()}
         return _Seen(
             address,
-            _scheme(first.get(b"x-forwarded-proto", "")),
-            _host(first.get(b"x-forwarded-host", "")),
+            _scheme(last.get(b"x-forwarded-proto", "")),
+            _host(last.get(b"x-forwarded-host", "")),
         )
 
     def _by_forwarded(self, text: str) -> _Seen:
@@ -152,6 +161,12 @@ class Origins:
             ", ".join(names),
             f'"{client[0]}"' if client else "",
         )
+
+
+def require_clear(scope: Scope) -> None:
+    """Of a scope that was `seen`. Raises OriginUnclear."""
+    if _UNCLEAR in scope:
+        raise OriginUnclear
 
 
 def host_of(scope: Scope) -> str:

@@ -506,7 +506,7 @@ async def test_a_client_that_leaves_gets_no_answer(
 
 def test_no_row_is_left_out() -> None:
     # Above; in tests/server/test_taken.py; in tests/api/test_token.py.
-    elsewhere = {ClientDisconnect, api.BodyMalformed, api.FormInvalid, api.HostInvalid}
+    elsewhere = {ClientDisconnect, api.BodyMalformed, api.FormInvalid, api.HostInvalid, api.OriginUnclear}
     assert {*PLAIN, *STAGED, *elsewhere} == set(api.TABLE)
 
 
