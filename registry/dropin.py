@@ -13,7 +13,7 @@ _INJECTED_VALUE = re.compile(r"(?:tcp|udp|sctp)://\S+", re.ASCII)
 
 # Locations are relative, sessions live on disk, the index is the cache: passing these over loses nothing.
 _HARMLESS = re.compile(
-    r"REGISTRY_AUTH_HTPASSWD_REALM|REGISTRY_HTTP_(?:SECRET|HOST|RELATIVEURLS|HTTP2_\w+)|REGISTRY_LOG_(?:LEVEL|FORMATTER|FIELDS_\w+)"
+    r"REGISTRY_AUTH_HTPASSWD_REALM|REGISTRY_HTTP_(?:SECRET|RELATIVEURLS|HTTP2_\w+)|REGISTRY_LOG_(?:LEVEL|FORMATTER|FIELDS_\w+)"
     r"|REGISTRY_STORAGE_(?:CACHE\w*|REDIRECT_\w+|FILESYSTEM_MAXTHREADS|MAINTENANCE_UPLOADPURGING_\w+)"
     r"|REGISTRY_HEALTH_STORAGEDRIVER_\w+|REGISTRY_VALIDATION_DISABLED",
     re.ASCII,
@@ -125,6 +125,7 @@ ALIASES: Mapping[str, Callable[[str], Mapping[str, str]]] = {
     "REGISTRY_STORAGE_MAINTENANCE_READONLY": _read_only,
     "REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED": lambda text: {"read_only": text},
     "REGISTRY_HTTP_ADDR": _address,
+    "REGISTRY_HTTP_HOST": lambda text: {"external_url": text},
     "REGISTRY_HTTP_TLS_CERTIFICATE": lambda text: {"tls_cert": text},
     "REGISTRY_HTTP_TLS_KEY": lambda text: {"tls_key": text},
     "REGISTRY_AUTH": lambda text: {},

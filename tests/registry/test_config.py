@@ -335,6 +335,8 @@ DISTRIBUTION_USERS = {
         ({"REGISTRY_HTTP_ADDR": "0.0.0.0:5001"}, "host", "0.0.0.0"),
         ({"REGISTRY_HTTP_ADDR": "[::]:5001"}, "host", "::"),
         ({"REGISTRY_HTTP_ADDR": "localhost:5001"}, "host", "localhost"),
+        ({"REGISTRY_HTTP_HOST": "https://hub.example"}, "external_url", "https://hub.example"),
+        ({"REGISTRY_HTTP_HOST": ""}, "external_url", ""),
         (DISTRIBUTION_TLS, "tls_cert", "/certs/domain.crt"),
         (DISTRIBUTION_TLS, "tls_key", "/certs/domain.key"),
         (DISTRIBUTION_USERS, "htpasswd", "/auth/htpasswd"),
@@ -356,7 +358,6 @@ def test_names_of_the_distribution_image(environ: Mapping[str, str], key: str, v
     "variable",
     [
         "REGISTRY_HTTP_SECRET=abc",
-        "REGISTRY_HTTP_HOST=https://registry.example",
         "REGISTRY_LOG_LEVEL=debug",
         "REGISTRY_LOG_FIELDS_SERVICE=registry",
         "REGISTRY_STORAGE=filesystem",
@@ -395,6 +396,11 @@ def test_passed_over(variable: str) -> None:
         ("REGISTRY_AUTH=htpasswd ", "logins"),
         ("REGISTRY_AUTH_SILLY_REALM=x", "logins"),
         ("REGISTRY_AUTH_TOKEN_SERVICE=registry", "issuers"),
+        (
+            "REGISTRY_HTTP_HOST=https://hub.example/registry/",
+            "external_url = 'https://hub.example/registry/'",
+        ),
+        ("REGISTRY_HTTP_HOST=hub.example", "external_url = 'hub.example'"),
         ("REGISTRY_HTTP_TLS_CERTIFICATE=/c.pem", "give --tls-key FILE too"),
         ("REGISTRY_HTTP_TLS_CLIENTCAS_0=/ca.pem", "needs HTTPS"),
         ("REGISTRY_HTTP_TLS_CLIENTCAS=[/a.pem, /b.pem]", "one file"),
