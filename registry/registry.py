@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from registry.changes import Change, Guards, Listeners
 from registry.manifests import Manifest, read_manifest
@@ -55,16 +54,22 @@ class Registry:
     async def expire_uploads(self, idle: float) -> int:
         """End the sessions that nobody has touched for `idle` seconds; return how many."""
         sessions = self.names.sessions
-        expired = await self.uploads.expire(idle, await sessions.idleness())
-        for upload in await sessions.ids(begun_before=int(time.time() - idle)):
+        expired = set(await self.uploads.expire(idle, await sessions.idleness()))
+        # The file comes before the row: a row that has none is of a session that ended.
+        expired.update(await asyncio.to_thread(self._without_file, await sessions.ids()))
+        if expired:
+            await sessions.end(list(expired))
+        await sessions.note_idleness(self.uploads.idleness())
+        return len(expired)
+
+    def _without_file(self, uploads: Sequence[str]) -> list[str]:
+        found = []
+        for upload in uploads:
             try:
                 self.uploads.size(upload)
             except UploadMissing:
-                expired.append(upload)
-        if expired:
-            await sessions.end(expired)
-        await sessions.note_idleness(self.uploads.idleness())
-        return len(expired)
+                found.append(upload)
+        return found
 
     async def parse(self, raw: bytes, content_type: str | None, reference: Reference) -> Manifest:
         """A manifest pushed as `reference`. Raises DigestMismatch, ManifestInvalid, ManifestTooLarge."""

@@ -76,12 +76,10 @@ class Sessions:
 
         await self._database.write(change, durable=False)
 
-    async def ids(self, *, begun_before: int) -> list[str]:
-        """Sessions that have a row and began before that time."""
+    async def ids(self) -> list[str]:
+        """Sessions that have a row."""
         rows = await self._database.read(
-            lambda connection: connection.execute(
-                "SELECT id FROM uploads WHERE started < ?", (begun_before,)
-            ).fetchall()
+            lambda connection: connection.execute("SELECT id FROM uploads").fetchall(), long=True
         )
         return [upload for (upload,) in rows]
 

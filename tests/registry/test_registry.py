@@ -53,19 +53,19 @@ async def test_idle_sessions_end(registry: Registry, store: Store) -> None:
 
 async def test_rows_without_files_and_files_without_rows_end(registry: Registry, store: Store) -> None:
     """What a crash between the two leaves behind."""
-    without_file = await Uploads(registry, NAME, "").begin()
+    without_file, whole = [await Uploads(registry, NAME, "").begin() for _ in range(2)]
     os.unlink(store.layout.upload(without_file))
     await store.uploads.create()
 
-    def rows_are_old(connection: Connection) -> None:
-        connection.execute("UPDATE uploads SET started = started - ?", (2 * HOUR,))
+    def clock_has_jumped_back(connection: Connection) -> None:
+        connection.execute("UPDATE uploads SET started = started + ?", (1000 * HOUR,))
 
-    assert await registry.expire_uploads(HOUR) == 0
-    await store.database.write(rows_are_old)
+    await store.database.write(clock_has_jumped_back)
     assert await registry.expire_uploads(HOUR) == 1
-    assert await registry.expire_uploads(0) == 1
+    assert await store.names.sessions.ids() == [whole]
+    assert await registry.expire_uploads(0) == 2
     assert os.listdir(store.layout.uploads) == []
-    assert await store.names.sessions.ids(begun_before=int(time.time()) + HOUR) == []
+    assert await store.names.sessions.ids() == []
 
 
 async def test_a_restart_forgets_no_idleness(
