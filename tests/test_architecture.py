@@ -12,7 +12,10 @@ MODULES = sorted([*ROOT.glob("storage/**/*.py"), *ROOT.glob("registry/**/*.py")]
 # From the inside out: a layer may import itself and those before it.
 LAYERS = (
     ("storage",),
-    ("registry.errors", "registry.strict_json", "registry.kinds", "registry.patterns", "registry"),
+    (
+        *("registry.errors", "registry.strict_json", "registry.kinds", "registry.patterns"),
+        *("registry.networks", "registry"),
+    ),
     ("registry.retention_rules", "registry.tables", "registry.quotas"),
     ("registry.names", "registry.descriptors", "registry.manifests", "registry.conditions"),
     ("registry.changes", "registry.access", "registry.pulls", "registry.recent"),

@@ -1,6 +1,5 @@
 """How often something has gone wrong lately, for a bounded number of whom it went wrong for."""
 
-import ipaddress
 import math
 import time
 from collections import deque
@@ -38,16 +37,3 @@ class Failures:
         if not times or len(times) < self._limit:
             return 0
         return max(0, math.ceil(times[0] + _SPAN - self._clock()))
-
-
-def network_of(address: str) -> str:
-    """Whom an address stands for: of IPv6 the first 64 bits, since a single machine has all of the others."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(found, ipaddress.IPv4Address):
-        return str(found)
-    if found.ipv4_mapped:
-        return str(found.ipv4_mapped)
-    return str(ipaddress.IPv6Address(int(found) >> 64 << 64))

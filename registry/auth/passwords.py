@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from registry.auth.failures import Failures, network_of
+from registry.auth.failures import Failures
 from registry.auth.htpasswd import User
 from registry.auth.turns import Turns
 from registry.errors import TooManyRequests
+from registry.networks import network_of
 from storage.threads import Pool
 
 COST = 10

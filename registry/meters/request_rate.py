@@ -1,14 +1,13 @@
 """`rate`: so many requests in a time for each identity, or each address of who has none."""
 
 import heapq
-import ipaddress
 import math
 import time
 from collections.abc import Callable
-from functools import lru_cache
 
 from registry.access import Actor, Operation
 from registry.errors import TooManyRequests
+from registry.networks import network_of
 from registry.rates import Rate
 
 _MOST = 16_384  # clients remembered for a rate
@@ -58,18 +57,4 @@ class RequestRate:
 
 def _client(actor: Actor) -> str:
     # No name has the space that is before an address.
-    return actor.name or " " + network(actor.address)
-
-
-@lru_cache(_MOST)
-def network(address: str) -> str:
-    """Whom an address stands for: of IPv6 the first 64 bits, for a customer has at least all of the rest."""
-    if ":" not in address:
-        return address
-    try:
-        parsed = ipaddress.IPv6Address(address)
-    except ValueError:
-        return address
-    if parsed.ipv4_mapped:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64))
+    return actor.name or " " + network_of(actor.address)

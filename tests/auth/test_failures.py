@@ -1,8 +1,6 @@
 """Failures counted: how many in a minute, for how many keys."""
 
-import pytest
-
-from registry.auth.failures import Failures, network_of
+from registry.auth.failures import Failures
 from tests.auth.hands import Hand
 
 
@@ -43,20 +41,3 @@ def test_a_key_takes_no_more_room_than_its_limit() -> None:
     for _ in range(1000):
         failures.add("a")
     assert len(failures._times["a"]) == 2
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-        ("2001:db8:1:2::1", "2001:db8:1:2::"),
-        ("fe80::1%eth0", "fe80::"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("::1", "::"),
-        ("", ""),
-        ("testclient", "testclient"),
-    ],
-)
-def test_networks(address: str, network: str) -> None:
-    assert network_of(address) == network

@@ -9,7 +9,7 @@ import pytest
 from registry.access import Action, Actor, Operation
 from registry.access import meter as admit
 from registry.errors import TooManyRequests
-from registry.meters.request_rate import RequestRate, network
+from registry.meters.request_rate import RequestRate
 from registry.rates import Rate
 
 PULL = Operation(Action.PULL)
@@ -126,7 +126,3 @@ def test_however_many_clients_memory_is_bounded_and_the_busiest_are_remembered()
     assert len(meter._full) == 32  # those that were full again were forgotten first
     assert passed(meter, at("10.2.0.0")) == 99
     assert passed(meter, at("10.0.0.1")) == 100
-
-
-def test_an_address_that_is_none_is_itself() -> None:
-    assert network("unix:/run/x") == "unix:/run/x"
