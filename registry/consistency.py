@@ -57,8 +57,9 @@ def check_together(settings: Settings, sources: Mapping[str, str]) -> None:
     if settings.anonymous == AUTO and not known and not is_loopback(settings.host):
         raise ConfigError(
             f"host = {settings.host} ({sources['host']}) is reachable from other machines, and there is no "
-            "account to log in to: make one with `registry user add NAME`, or say what anyone may do, "
-            "--anonymous pull, push (and delete), unclaimed or none, or listen on 127.0.0.1"
+            "account to log in to: make one with `registry user add NAME`, or say what anyone may do: "
+            "--anonymous pull, --anonymous push (pull, push and delete), --anonymous unclaimed (all until "
+            "there is an account), --anonymous none; or listen on 127.0.0.1"
         )
     _check_tls(settings, sources)
     if settings.anonymous == "push" and settings.htpasswd:
