@@ -20,5 +20,6 @@ class Limits:
     tls_waiting: int = 2**17  # for a slow client under TLS: uvloop's 512 KiB were no faster
     tls_farewell: float = 3.0  # for a client to take the rest and answer a close; uvloop waits for 30
     connections: int = 4096  # of a process
+    handshakes: int = 1024  # of a process, that are not complete: 52 KB each
     surplus: int = 64  # beyond them, that are let ask before they are refused: an answer to nothing is lost
     surplus_seconds: float = 1.0  # for that

@@ -13,8 +13,9 @@ import threading
 import time
 from typing import Any
 
+from registry.server.handshakes import Context
 from registry.server.seldom import Seldom
-from registry.server.tls import context, files_of
+from registry.server.tls import context, entrance, files_of
 from registry.settings import ConfigError, Settings
 
 LOOK_SECONDS = 1.0  # between two looks at the files
@@ -27,7 +28,7 @@ Signature = tuple[tuple[int, ...] | None, ...]
 class Renewing(ssl.SSLContext):
     """What listeners are given."""
 
-    current: ssl.SSLContext
+    current: Context
 
     def wrap_bio(self, *given: Any, **named: Any) -> ssl.SSLObject:
         return self.current.wrap_bio(*given, **named)
@@ -37,7 +38,7 @@ class Watch:
     """Looks at the files, and puts another context in place when they have changed and can serve."""
 
     def __init__(self, settings: Settings, seldom: Seldom) -> None:
-        self._settings, self._seldom = settings, seldom
+        self._settings, self._seldom, self._entrance = settings, seldom, entrance()
         self._seen = self._taken = signature(
             files_of(settings)
         )  # before they are read: better once too often
@@ -58,8 +59,8 @@ class Watch:
         else:
             logger.info("new connections get the certificate that is now in %s", self._settings.tls_cert)
 
-    def _make(self) -> ssl.SSLContext:
-        made = context(self._settings, self._seldom)
+    def _make(self) -> Context:
+        made = context(self._settings, self._seldom, self._entrance)
         assert made is not None
         return made
 

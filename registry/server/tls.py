@@ -2,7 +2,9 @@
 
 import ssl
 
-from registry.server.handshakes import Context
+from registry.server.crowd import most_connections
+from registry.server.handshakes import Context, Entrance
+from registry.server.limits import Limits
 from registry.server.seldom import Seldom
 from registry.settings import ConfigError, Settings
 
@@ -14,7 +16,14 @@ def files_of(settings: Settings) -> tuple[str, ...]:
     return tuple(filter(None, (settings.tls_cert, settings.tls_key, settings.tls_client_ca)))
 
 
-def context(settings: Settings, seldom: Seldom | None = None) -> ssl.SSLContext | None:
+def entrance() -> Entrance:
+    """For a process: a handshake takes the descriptor that a connection under TLS needs no duplicate for."""
+    return Entrance(most_connections(Limits().handshakes))
+
+
+def context(
+    settings: Settings, seldom: Seldom | None = None, counted: Entrance | None = None
+) -> Context | None:
     """What connections are wrapped in; None serves plain HTTP. Raises ConfigError."""
     certificate, key = settings.tls_cert, settings.tls_key
     if not certificate:
@@ -22,7 +31,7 @@ def context(settings: Settings, seldom: Seldom | None = None) -> ssl.SSLContext 
     _require("tls_cert", certificate, b"-----BEGIN CERTIFICATE-----")
     _require("tls_key", key, b"PRIVATE KEY-----")
     made = Context(ssl.PROTOCOL_TLS_SERVER)
-    made.seldom = seldom or Seldom()
+    made.seldom, made.entrance = seldom or Seldom(), counted or entrance()
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     # The client chooses among the ciphers, since it knows whether its processor has AES. Clients written in
     # Go put AES-128 first if so; our own order would hold them to AES-256, which costs more.

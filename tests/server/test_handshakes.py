@@ -15,6 +15,7 @@ import pytest
 from starlette.routing import Router
 
 from registry.server import loop
+from registry.server.handshakes import Context, Entrance
 from registry.server.serve import server_config
 from registry.server.tls import context
 from registry.settings import Settings
@@ -49,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     )
 
 
-def server_context(made: Made, auth: str = "") -> ssl.SSLContext:
+def server_context(made: Made, auth: str = "") -> Context:
     authorities = str(made.authority.cert) if auth else ""
     server = context(
         Settings(
@@ -156,6 +157,36 @@ def test_a_handshake_has_its_time(made: Made, pieces: list[bytes], monkeypatch: 
             while client.recv(2**16):
                 continue
         assert 0.2 < time.monotonic() - begun < SECONDS / 4
+
+
+def test_silent_ones_are_counted_and_too_many_closed(
+    made: Made, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who has come in already is served on, and so is who comes when they are gone."""
+    caplog.set_level(logging.INFO, "registry")
+    monkeypatch.setattr(loop, "HANDSHAKE_SECONDS", 1.0)
+    server = server_context(made)
+    server.entrance = Entrance(3, 2.0)
+    with serving(app, tls=server) as address, opened(address, client_context(made)) as stream:
+        assert ask(stream) == b"nobody"
+        with contextlib.ExitStack() as stack:
+            silent = [stack.enter_context(connected(address)) for _ in range(3)]
+            begun = time.monotonic()
+            with pytest.raises(OSError), opened(address, client_context(made)):  # a reset, or an end
+                pass
+            assert time.monotonic() - begun < 0.5
+            assert ask(stream) == b"nobody"
+            silent.pop().close()
+            for each in silent:
+                assert each.recv(1) == b""
+            deadline = time.monotonic() + SECONDS
+            while server.entrance.inside and time.monotonic() < deadline:
+                time.sleep(0.02)
+            with opened(address, client_context(made)) as another:
+                assert ask(another) == b"nobody"
+                assert server.entrance.inside == 0
+    [line] = [record.getMessage() for record in caplog.records if record.name == "registry"]
+    assert line.startswith("3 connections of this process have not ended")
 
 
 @pytest.mark.parametrize("tls", [True, False])

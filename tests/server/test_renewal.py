@@ -67,6 +67,14 @@ def test_a_new_pair_is_taken(world: World, caplog: pytest.LogCaptureFixture) -> 
     assert f"the certificate that is now in {world.used.cert}" in record.getMessage()
 
 
+def test_handshakes_are_counted_over_all_contexts(world: World) -> None:
+    before = world.watch.renewed.current
+    world.put(world.new)
+    world.look()
+    assert world.watch.renewed.current is not before
+    assert world.watch.renewed.current.entrance is before.entrance
+
+
 def test_what_is_being_written_is_left_until_it_rests(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.put_one(world.new.cert, world.used.cert)
     world.watch.look()
