@@ -422,9 +422,6 @@ class Protocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         self.corked.flush()  # uvicorn closes the transport, not what waits before it
         super().shutdown()
-        if self.scheme == "https" and self.transport.is_closing():
-            # A client that only keeps its connection does not look at it, and would hold up the stop.
-            self.loop.call_later(self.limits.tls_farewell, self.transport.abort)
 
     def _disconnect(self) -> None:
         """Tell the request in flight that its client is gone: writing for it would raise from now on."""

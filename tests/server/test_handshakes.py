@@ -20,7 +20,15 @@ from registry.server.serve import server_config
 from registry.server.tls import context
 from registry.settings import Settings
 from tests.certificates import Certificate, make_authority, make_certificate, sign
-from tests.server.serving import SECONDS, connected, get, read_answer, serving
+from tests.server.serving import (
+    SECONDS,
+    await_descriptors,
+    connected,
+    get,
+    open_descriptors,
+    read_answer,
+    serving,
+)
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -199,7 +207,37 @@ def test_a_server_has_ten_seconds(made: Made, tls: bool) -> None:
     made_loop = make()
     told = vars(made_loop).get("create_server", partial(print)).keywords
     made_loop.close()
-    assert told == ({"ssl_handshake_timeout": 10.0} if tls else {})
+    assert told == ({"ssl_handshake_timeout": 10.0, "ssl_shutdown_timeout": 3.0} if tls else {})
+
+
+def test_who_does_not_answer_a_close_keeps_no_descriptor(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "FAREWELL_SECONDS", 0.3)
+    with (
+        serving(app, tls=server_context(made), keep_alive=1) as address,
+        opened(address, client_context(made)) as stream,
+    ):
+        assert ask(stream) == b"nobody"
+        await_descriptors(open_descriptors() - 1, within=5.0)
+
+
+async def large(scope: Any, receive: Any, send: Any) -> None:
+    headers = [(b"content-length", str(len(BODY)).encode()), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": BODY})
+
+
+def test_a_slow_client_has_its_time_for_the_rest(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than the kernel takes, by a connection that ends with it."""
+    monkeypatch.setattr(loop, "FAREWELL_SECONDS", 0.3)
+    with (
+        serving(large, tls=server_context(made)) as address,
+        connected(address, receive_buffer=4096) as plain,
+        client_context(made).wrap_socket(plain, server_hostname="localhost") as stream,
+    ):
+        stream.sendall(get())
+        time.sleep(1.0)
+        with stream.makefile("rb") as file:
+            assert read_answer(file)[1] == BODY
 
 
 REFUSED = {
