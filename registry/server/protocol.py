@@ -64,6 +64,7 @@ class Protocol(HttpToolsProtocol):
     _prompt: Prompt | None = None
     _between = 0  # bytes since the body last brought something: chunk extensions, trailers
     _deaf = False  # a fault was found behind a complete request: its answer comes, and nothing more
+    silent_since: float | None = None  # a new connection, which has not sent a byte
     _surplus = False  # one connection too many: whatever it asks, it is refused
     _paused = (0.0, 0)  # when writing had to wait, and for how many bytes
     _held: bytearray | None = None  # what came behind a head whose body nobody has asked for yet
@@ -86,15 +87,17 @@ class Protocol(HttpToolsProtocol):
             transport.set_write_buffer_limits(high=self.limits.tls_waiting)
             self._certificate = name_of(transport, self._seldom())
         self._head_timer.start(self.limits.head_seconds, self._head_is_late)
+        self.silent_since = self.loop.time()
         self._join_crowd()
 
     def _join_crowd(self) -> None:
         if (crowd := self.app_state.get(CROWD)) is None:
             crowd = self.app_state[CROWD] = Crowd(most_connections(self.limits.connections), self.loop)
         count = len(self.connections)
-        if crowd.has_room(cast("set[Protocol]", self.connections), count):
+        others = (each for each in cast("set[Protocol]", self.connections) if not each.transport.is_closing())
+        if crowd.has_room(others, count):
             return
-        self._surplus = True
+        self._surplus, self.silent_since = True, None
         if count > crowd.most + self.limits.surplus:
             self._turn_away()
         else:
@@ -119,6 +122,7 @@ class Protocol(HttpToolsProtocol):
             self.corked.close()
 
     def data_received(self, data: bytes) -> None:
+        self.silent_since = None
         if self._surplus:
             self._turn_away()
         while data and not self._is_closed():

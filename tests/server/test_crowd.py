@@ -100,6 +100,48 @@ def test_the_longest_idle_leaves_first(world: World) -> None:
     assert ask(newer)[1] == b"hello"
 
 
+def test_who_asks_nothing_leaves_before_the_idle(world: World) -> None:
+    idle = [world.connect() for _ in range(MOST - 1)]
+    for each in idle:
+        assert ask(each)[1] == b"hello"
+    silent = [world.connect() for _ in range(3 * MOST)]
+    time.sleep(0.2)
+    assert silent[0].recv(1) == b""
+    for each in idle:
+        assert ask(each)[1] == b"hello"
+
+
+class Member:
+    """A connection as the crowd sees it."""
+
+    def __init__(self, silent_since: float | None, idle_until: float | None) -> None:
+        self.silent_since, self.idle_until = silent_since, idle_until
+        self.left = False
+
+    def leave(self) -> None:
+        self.left = True
+
+
+LEAVING: dict[str, tuple[list[float], list[float], int]] = {
+    "the silent one of old": ([-5.0, 0.0, 0.0], [3.0, 4.0], 0),
+    "the oldest of them": ([-2.0, -5.0, 0.0], [3.0], 1),
+    "of many new ones the first": ([0.0, -0.1, 0.0, 0.0], [3.0], 1),
+    "not who has just come": ([0.0, 0.0], [4.0, 3.0], 3),
+}
+
+
+@pytest.mark.parametrize(("silent", "idle", "leaves"), LEAVING.values(), ids=LEAVING)
+def test_who_leaves_first(silent: list[float], idle: list[float], leaves: int) -> None:
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        now = loop.time()
+        members = [
+            *(Member(now + when, None) for when in silent),
+            *(Member(None, now + when) for when in idle),
+        ]
+        assert Crowd(8, loop).has_room(members, 9)
+    assert [number for number, each in enumerate(members) if each.left] == [leaves]
+
+
 def test_a_flood_of_honest_clients_is_served(world: World) -> None:
     for _ in range(5 * MOST):
         assert ask(world.connect())[1] == b"hello"
