@@ -50,6 +50,12 @@ def context(
     return made
 
 
+def require_authorities(settings: Settings) -> None:
+    """Those of clients, where the server's own certificate is yet to be made. Raises ConfigError."""
+    if settings.tls_client_ca:
+        _ask_for_certificates(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), settings)
+
+
 def _ask_for_certificates(made: ssl.SSLContext, settings: Settings) -> None:
     authorities = settings.tls_client_ca
     _require("tls_client_ca", authorities, b"-----BEGIN CERTIFICATE-----")

@@ -35,9 +35,14 @@ class World:
         self, names: tuple[str, ...] = NAMES, machine: str = "", now: datetime.datetime = NOW
     ) -> tuple[Kept, Pair, Pair]:
         """What is told, the authority, and the server's certificate, as the files have them."""
-        secrets = Secrets(Files(self.layout.degraded), self.layout)
-        kept = SelfSigned(secrets, self.layout, names, machine, lambda: now).keep()
+        kept = self.own(names, machine, now).keep()
         return kept, self.read(self.layout.tls_authority), self.read(self.layout.tls_served)
+
+    def own(
+        self, names: tuple[str, ...] = NAMES, machine: str = "", now: datetime.datetime = NOW
+    ) -> SelfSigned:
+        secrets = Secrets(Files(self.layout.degraded), self.layout)
+        return SelfSigned(secrets, self.layout, names, machine, lambda: now)
 
     def read(self, path: str) -> Pair:
         found = issuing.read(Path(path).read_bytes())
@@ -154,6 +159,36 @@ def test_other_names_in_the_settings_need_another_authority(
     assert other != authority
     reach(kept, "192.0.2.7")
     assert "clients have to trust it anew" in caplog.text
+
+
+def test_two_servers_with_other_names_do_not_swap_authorities_for_ever(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.own().keep()
+    _, authority, served = world.keep((*NAMES[:3], "192.0.2.7"))
+    caplog.clear()
+    world.own().renew()
+    [record] = caplog.records
+    assert "give both the same tls_names" in record.getMessage()
+    assert (world.read(world.layout.tls_authority), world.read(world.layout.tls_served)) == (
+        authority,
+        served,
+    )
+
+
+def test_nor_certificates(world: World) -> None:
+    _, _, served = world.keep()
+    world.own(NAMES[:3], "vm7").renew()
+    world.own((*NAMES, "eu.registry.lan")).renew()
+    assert world.read(world.layout.tls_served) == served
+
+
+def test_what_ends_soon_is_renewed_while_it_serves(world: World) -> None:
+    _, authority, _ = world.keep()
+    later = NOW + (DAYS - 29) * DAY
+    world.own(now=later).renew()
+    assert world.read(world.layout.tls_authority) == authority
+    assert issuing.lasts(world.read(world.layout.tls_served), later, DAYS - 2)
 
 
 def test_a_name_below_one_that_it_has_needs_none(world: World) -> None:
