@@ -114,7 +114,10 @@ class Protocol(HttpToolsProtocol):
         return None if timer is None else timer.when()
 
     def leave(self) -> None:
-        self.timeout_keep_alive_handler()
+        if self.scheme == "https":
+            self.transport.abort()  # a farewell would keep the descriptor, and nothing waits here to be sent
+        else:
+            self.timeout_keep_alive_handler()
 
     def timeout_keep_alive_handler(self) -> None:
         self._unset_keepalive_if_required()

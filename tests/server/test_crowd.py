@@ -4,15 +4,28 @@ import asyncio
 import contextlib
 import resource
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from registry.server.crowd import Crowd, most_connections
-from tests.server.serving import connected, get, limit, read_answer, serving
+from registry.server.tls import context
+from registry.settings import Settings
+from tests.certificates import make_certificate
+from tests.server.serving import (
+    await_descriptors,
+    connected,
+    get,
+    limit,
+    open_descriptors,
+    read_answer,
+    serving,
+)
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -43,7 +56,7 @@ class World:
 @pytest.fixture
 def world(each_loop: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     limit(monkeypatch, connections=MOST, surplus=SURPLUS, surplus_seconds=0.3)
-    with serving(hello) as address, ExitStack() as stack:
+    with serving(hello, keep_alive=60) as address, ExitStack() as stack:
         yield World(address, stack)
 
 
@@ -109,6 +122,22 @@ def test_who_asks_nothing_leaves_before_the_idle(world: World) -> None:
     assert silent[0].recv(1) == b""
     for each in idle:
         assert ask(each)[1] == b"hello"
+
+
+def test_under_tls_the_descriptor_is_free_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether or not the client answers a close."""
+    limit(monkeypatch, connections=MOST)
+    files = make_certificate(tmp_path)
+    server = context(Settings(root="/", tls_cert=str(files.cert), tls_key=str(files.key)))
+    client = ssl.create_default_context(cafile=str(files.cert))
+    with serving(hello, tls=server) as address, ExitStack() as stack:
+        for number in range(2 * MOST):
+            plain = stack.enter_context(connected(address))
+            stream = stack.enter_context(client.wrap_socket(plain, server_hostname="localhost"))
+            assert ask(stream)[1] == b"hello"
+            if number == MOST - 1:
+                full = open_descriptors()
+        await_descriptors(full + MOST, within=1.5)
 
 
 class Member:
