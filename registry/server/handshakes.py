@@ -20,6 +20,7 @@ from registry.server.seldom import Seldom
 
 HANDSHAKE = 0x16  # the first byte of TLS: the type of the record
 _SHOWN = 60  # characters of a request that are logged
+_PASSES = 2**20  # bytes of a refused client that go by, so that it reads why
 
 _TEXT = "this port speaks HTTPS, and the request came in plain HTTP: use https://"
 _BODY = json.dumps({"errors": [{"code": "UNSUPPORTED", "message": _TEXT, "detail": {}}]}).encode()
@@ -75,6 +76,7 @@ class Handshake(ssl.SSLObject):
     _surplus = False  # one too many: the loop closes it as soon as it begins
     _begun = False  # the first byte was TLS's
     _refused: ssl.SSLError | None = None
+    _passed = 0  # bytes since
 
     def bind(
         self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, seldom: Seldom, entrance: Entrance
@@ -102,7 +104,10 @@ class Handshake(ssl.SSLObject):
         if self._surplus:
             raise ssl.SSLError("too many handshakes")
         if self._refused or (not self._begun and self._is_plain()):
-            self.incoming.read()  # a close with bytes unread would take the answer back
+            # A close with bytes unread would take the answer back.
+            self._passed += len(self.incoming.read())
+            if self._refused and self._passed > _PASSES:
+                raise self._refused
             raise ssl.SSLWantReadError
         try:
             super().do_handshake()

@@ -65,6 +65,7 @@ class Protocol(HttpToolsProtocol):
     _between = 0  # bytes since the body last brought something: chunk extensions, trailers
     _deaf = False  # a fault was found behind a complete request: its answer comes, and nothing more
     silent_since: float | None = None  # a new connection, which has not sent a byte
+    _passed = 0  # bytes since
     _surplus = False  # one connection too many: whatever it asks, it is refused
     _paused = (0.0, 0)  # when writing had to wait, and for how many bytes
     _held: bytearray | None = None  # what came behind a head whose body nobody has asked for yet
@@ -128,6 +129,10 @@ class Protocol(HttpToolsProtocol):
         self.silent_since = None
         if self._surplus:
             self._turn_away()
+        if self._deaf:
+            self._passed += len(data)
+            if self._passed > self.limits.read_ahead:
+                self.flow.pause_reading()  # not before: a close with bytes unread may take the answer back
         while data and not self._is_closed():
             if self._held is not None:
                 self._held += data

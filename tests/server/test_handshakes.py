@@ -117,7 +117,7 @@ PLAIN = {
     "GET": [get("GET", "/v2/?secret=1", "User-Agent: docker/28")],
     "DELETE": [get("DELETE")],
     "byte by byte": [bytes([byte]) for byte in get()],
-    "with a body": [get("PUT", "/", f"Content-Length: {len(BODY)}"), BODY],
+    "with a body": [get("PUT", "/", f"Content-Length: {2**19}"), bytes(2**19)],
 }
 
 
@@ -140,6 +140,13 @@ def test_plain_http_is_told_to_use_https(
     [line] = [record.getMessage() for record in caplog.records if record.name == "registry"]
     assert "plain HTTP on the HTTPS port" in line
     assert "secret" not in line
+
+
+def test_plain_http_without_end_is_given_up(made: Made) -> None:
+    with serving(app, tls=server_context(made)) as address, connected(address) as client:
+        client.sendall(get("PUT", "/"))
+        with pytest.raises(ConnectionError):
+            client.sendall(BODY * 16)
 
 
 def test_the_log_says_who_spoke_plain_http(made: Made, caplog: pytest.LogCaptureFixture) -> None:
