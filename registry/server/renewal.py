@@ -46,17 +46,23 @@ class Watch:
         self.renewed.current = self._make()
 
     def look(self) -> None:
-        """Files that are just being written are left until they rest."""
+        """Files that are just being written are left until they rest; what could not be taken, as for want of
+        descriptors, is tried again.
+        """
         found = signature(files_of(self._settings))
         rests, self._seen = found == self._seen, found
         if not rests or found == self._taken:
             return
-        self._taken = found
         try:
             self.renewed.current = self._make()
-        except ConfigError as error:
-            logger.error("the changed certificate is not taken, and the one before goes on: %s", error)
+        except (ConfigError, OSError) as error:
+            self._seldom.say(
+                "the changed certificate is not taken, and the one before goes on: %s",
+                str(error),
+                level=logging.ERROR,
+            )
         else:
+            self._taken = found
             logger.info("new connections get the certificate that is now in %s", self._settings.tls_cert)
 
     def _make(self) -> Context:

@@ -119,6 +119,23 @@ def test_what_cannot_serve_is_not_taken(
     assert world.serves(world.new)
 
 
+@pytest.mark.parametrize("error", [ConfigError("too many open files"), OSError(24, "too many open files")])
+def test_what_failed_for_a_moment_is_tried_again(
+    world: World, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    world.put(world.new)
+    with monkeypatch.context() as short:
+        short.setattr("registry.server.renewal.context", fail)
+        world.look()
+    assert world.serves(world.old)
+    assert "too many open files" in caplog.text
+    world.watch.look()
+    assert world.serves(world.new)
+
+
 def test_a_link_that_leads_elsewhere_is_a_change(
     tmp_path: Path, pairs: tuple[Certificate, Certificate]
 ) -> None:
