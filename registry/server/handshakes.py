@@ -44,10 +44,14 @@ _DISTRUST = {
 
 
 class Entrance:
-    """Counts a process's handshakes that are not complete, over all the contexts that it has by and by."""
+    """Counts a process's handshakes that are not complete, over all the contexts that it has by and by.
+
+    And knows which of them verifies clients as the newest does.
+    """
 
     def __init__(self, most: int, seconds: float = HANDSHAKE_SECONDS + 1) -> None:
         self.most, self._seconds = most, seconds
+        self.authorities = b""  # of clients, that are in force
         self._begun: dict[object, float] = {}  # the oldest first
 
     @property
@@ -90,6 +94,12 @@ class Handshake(ssl.SSLObject):
             "%s connections of this process have not ended their TLS handshake: new ones are closed",
             str(inside),
         )
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the client was verified by authorities that are not in force any more."""
+        made_by = self.context
+        return isinstance(made_by, Context) and made_by.authorities != made_by.entrance.authorities
 
     def _go_through(self) -> None:
         if self._entrance:
@@ -162,6 +172,7 @@ class Context(ssl.SSLContext):
     sslobject_class = Handshake
     seldom: Seldom
     entrance: Entrance
+    authorities = b""  # of clients, as the file has them
 
     def wrap_bio(
         self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *rest: Any, **named: Any

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from functools import partial
 from typing import Any, cast
 
@@ -23,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from registry.api.prompt import Prompt
 from registry.api.sending import ZERO_COPY
 from registry.app import PROMPT, THREADS
-from registry.server.client_names import name_of
+from registry.server.client_names import end_of, is_outdated, name_of
 from registry.server.corked import Corked
 from registry.server.crowd import Crowd, most_connections
 from registry.server.exchange import Exchange
@@ -71,6 +72,7 @@ class Protocol(HttpToolsProtocol):
     _held: bytearray | None = None  # what came behind a head whose body nobody has asked for yet
     _behind = b""  # what came behind a request that waits for another's answer
     _certificate = ""  # the name in the client's, which the TLS layer has verified
+    _certified_until = 0.0
 
     # -- the head ------------------------------------------------------------------------------------
 
@@ -87,6 +89,7 @@ class Protocol(HttpToolsProtocol):
         if self.scheme == "https":
             transport.set_write_buffer_limits(high=self.limits.tls_waiting)
             self._certificate = name_of(transport, self._seldom())
+            self._certified_until = end_of(transport)
         self._head_timer.start(self.limits.head_seconds, self._head_is_late)
         self.silent_since = self.loop.time()
         self._join_crowd()
@@ -218,6 +221,11 @@ class Protocol(HttpToolsProtocol):
         require_one_meaning(version, self.headers, upgrades=self.parser.should_upgrade())
         if len(self.pipeline) >= self.limits.pipelined:
             raise Refused  # the parser was given them with a body's end, and does not stop there
+        if self._certificate and (time.time() > self._certified_until or is_outdated(self.transport)):
+            # A connection may be older than that, and only a handshake verifies anew.
+            raise self._refused(
+                503, "the client's certificate has ended, or its authority was replaced: connect again"
+            )
         if self._answer_promptly():
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue

@@ -46,7 +46,8 @@ def context(
     except ssl.SSLError as error:
         raise ConfigError(_why(certificate, key, error)) from error
     if settings.tls_client_ca:
-        _ask_for_certificates(made, settings)
+        made.authorities = _ask_for_certificates(made, settings)
+    made.entrance.authorities = made.authorities
     return made
 
 
@@ -56,9 +57,9 @@ def require_authorities(settings: Settings) -> None:
         _ask_for_certificates(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), settings)
 
 
-def _ask_for_certificates(made: ssl.SSLContext, settings: Settings) -> None:
+def _ask_for_certificates(made: ssl.SSLContext, settings: Settings) -> bytes:
     authorities = settings.tls_client_ca
-    _require("tls_client_ca", authorities, b"-----BEGIN CERTIFICATE-----")
+    content = _require("tls_client_ca", authorities, b"-----BEGIN CERTIFICATE-----")
     try:
         made.load_verify_locations(authorities)
     except ssl.SSLError as error:
@@ -67,6 +68,7 @@ def _ask_for_certificates(made: ssl.SSLContext, settings: Settings) -> None:
             "give the certificates of the authorities that sign your clients', in PEM form"
         ) from error
     made.verify_mode = _MODES[settings.tls_client_auth]
+    return content
 
 
 class _Encrypted(Exception):
@@ -77,7 +79,7 @@ def _no_passphrase() -> str:
     raise _Encrypted
 
 
-def _require(name: str, path: str, mark: bytes) -> None:
+def _require(name: str, path: str, mark: bytes) -> bytes:
     """OpenSSL does not say which of the two files it could not read, nor why."""
     try:
         with open(path, "rb") as file:
@@ -89,6 +91,7 @@ def _require(name: str, path: str, mark: bytes) -> None:
     if mark not in content:
         what = "private key" if name == "tls_key" else "certificate"
         raise ConfigError(f"{name} = {path} holds no {what} in PEM form; name a file that does")
+    return content
 
 
 def _why(certificate: str, key: str, error: ssl.SSLError) -> str:

@@ -3,12 +3,14 @@
 import contextlib
 import http.client
 import logging
+import os
 import socket
 import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ from starlette.routing import Router
 
 from registry.server import loop
 from registry.server.handshakes import Context, Entrance
+from registry.server.renewal import Watch
+from registry.server.seldom import Seldom
 from registry.server.serve import server_config
 from registry.server.tls import context
 from registry.settings import Settings
@@ -298,6 +302,51 @@ def test_the_name_reaches_the_app(made: Made, auth: str, shows: str, name: bytes
     client = client_context(made, made.build if shows else None)
     with serving(app, tls=server_context(made, auth)) as address, opened(address, client) as stream:
         assert [ask(stream), ask(stream)] == [name, name]
+
+
+@pytest.mark.parametrize("prompt", [None, Prompt()])
+def test_a_certificate_ends_on_an_open_connection_too(
+    made: Made, prompt: Prompt | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        serving(app, tls=server_context(made, "optional"), prompt=prompt) as address,
+        opened(address, client_context(made, made.build)) as stream,
+        opened(address, client_context(made)) as anonymous,
+    ):
+        assert ask(stream).endswith(b"build")
+        in_three_days = time.time() + 3 * 86400
+        monkeypatch.setattr(time, "time", lambda: in_three_days)
+        assert b"connect again" in ask(stream)
+        assert stream.recv(1) == b""
+        assert b"connect again" not in ask(anonymous)
+
+
+def test_so_does_what_a_replaced_authority_has_signed(made: Made, tmp_path: Path) -> None:
+    """And not what the same authority has signed, when only the server's certificate is another."""
+    authorities = tmp_path / "clients.pem"
+    authorities.write_bytes(made.authority.cert.read_bytes())
+    cert, key = str(made.server.cert), str(made.server.key)
+    settings = Settings(root="/", tls_cert=cert, tls_key=key, tls_client_ca=str(authorities))
+    watch = Watch(settings, Seldom())
+
+    def change(content: bytes) -> None:
+        authorities.write_bytes(content)
+        watch.look()
+        watch.look()
+
+    with (
+        serving(app, tls=watch.renewed) as address,
+        opened(address, client_context(made, made.build)) as stream,
+        opened(address, client_context(made)) as anonymous,
+    ):
+        before = watch.renewed.current
+        os.utime(authorities, (1, 1))
+        change(made.authority.cert.read_bytes())
+        assert watch.renewed.current is not before
+        assert ask(stream) == b"build"
+        change(make_authority(tmp_path, "another").cert.read_bytes())
+        assert b"connect again" in ask(stream)
+        assert ask(anonymous) == b"nobody"
 
 
 def test_optional_is_no_leave_for_strangers(made: Made) -> None:
