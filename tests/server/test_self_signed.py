@@ -125,7 +125,9 @@ def test_a_restart_changes_nothing(world: World) -> None:
         assert os.stat(os.path.join(world.layout.secrets, name)).st_ino == there.st_ino
 
 
-@pytest.mark.parametrize("now", [NOW + (DAYS - 29) * DAY, NOW + 800 * DAY, NOW - 3 * DAY])
+@pytest.mark.parametrize(
+    "now", [NOW + (DAYS - 29) * DAY, NOW + 800 * DAY, datetime.datetime(1971, 1, 1, tzinfo=datetime.UTC)]
+)
 def test_a_certificate_that_ends_soon_or_has_not_begun_is_made_anew(
     world: World, now: datetime.datetime
 ) -> None:
@@ -138,6 +140,14 @@ def test_a_certificate_that_ends_soon_or_has_not_begun_is_made_anew(
     assert issuing.lasts(served_then, now, DAYS - 2)
     lasts = served_then.certificate.not_valid_after_utc - served_then.certificate.not_valid_before_utc
     assert lasts < 398 * DAY
+
+
+def test_an_authority_that_has_not_begun_is_made_anew(world: World) -> None:
+    """The clock was ahead when it was made: no client takes it."""
+    _, authority, _ = world.keep(now=NOW + 400 * DAY)
+    kept, authority_then, _ = world.keep()
+    assert authority_then != authority
+    reach(kept, "localhost")
 
 
 def test_an_authority_never_ends_before_what_it_signs(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -211,6 +221,30 @@ def test_a_damaged_file_is_made_anew(world: World, name: str, content: bytes) ->
     world.keep()
     path = Path(getattr(world.layout, name))
     path.write_bytes(path.read_bytes()[:200] if content == b"half" else content)
+    kept, _, _ = world.keep()
+    reach(kept, "localhost")
+
+
+ELSEWHERE = {
+    "without our extensions": ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+    "a curve that nobody has": ("ec", "-pkeyopt", "ec_paramgen_curve:prime239v1"),
+    "RSA": ("rsa:2048",),
+}
+
+
+@pytest.mark.parametrize("key", ELSEWHERE.values(), ids=ELSEWHERE)
+@pytest.mark.parametrize("name", ["tls_authority", "tls_served"])
+def test_a_file_that_was_made_elsewhere_is_replaced(
+    world: World, tmp_path: Path, name: str, key: tuple[str, ...]
+) -> None:
+    world.keep()
+    made = tmp_path / "made.pem"
+    openssl(
+        *("req", "-x509", "-nodes", "-newkey", *key, "-days", "3000", "-subj", "/CN=localhost"),
+        *("-out", str(made), "-keyout", str(tmp_path / "made.key")),
+    )
+    path = Path(getattr(world.layout, name))
+    path.write_bytes((tmp_path / "made.key").read_bytes() + made.read_bytes())
     kept, _, _ = world.keep()
     reach(kept, "localhost")
 
