@@ -10,9 +10,7 @@ _EACH = 3  # descriptors of a connection at most: the socket, its duplicate, a f
 _KEPT = 64  # descriptors for all else: the index, listeners, folders, standard error
 _FEW = 16
 _AT_ONCE = 16  # of those that may leave this part goes together: a look at 4,096 takes 0.5 ms
-_SILENT = (
-    4  # the part of all that may be new and without a byte: a flood of them shall not displace the others
-)
+_SILENT = 4  # the part of all that may be new and without a byte: a flood of them displaces no others
 _YOUNG = 1.0  # seconds in which a new one is about to ask
 _LOOK = 0.1  # seconds between two looks that find nothing
 _SAY = 60.0  # seconds between two lines in the log

@@ -65,8 +65,8 @@ class Protocol(HttpToolsProtocol):
     _prompt: Prompt | None = None
     _between = 0  # bytes since the body last brought something: chunk extensions, trailers
     _deaf = False  # a fault was found behind a complete request: its answer comes, and nothing more
-    silent_since: float | None = None  # a new connection, which has not sent a byte
     _passed = 0  # bytes since
+    silent_since: float | None = None  # a new connection, which has not sent a byte
     _surplus = False  # one connection too many: whatever it asks, it is refused
     _paused = (0.0, 0)  # when writing had to wait, and for how many bytes
     _held: bytearray | None = None  # what came behind a head whose body nobody has asked for yet
@@ -102,7 +102,9 @@ class Protocol(HttpToolsProtocol):
         if crowd.has_room(others, count):
             return
         self._surplus, self.silent_since = True, None
-        if count > crowd.most + self.limits.surplus:
+        if self.scheme == "https" and count > crowd.most + 2 * self.limits.surplus:
+            self.transport.abort()  # those before it wait for a farewell that may not come
+        elif count > crowd.most + self.limits.surplus:
             self._turn_away()
         else:
             # A client that has not asked yet takes an answer for a fault.
@@ -118,8 +120,9 @@ class Protocol(HttpToolsProtocol):
         return None if timer is None else timer.when()
 
     def leave(self) -> None:
-        if self.scheme == "https":
-            self.transport.abort()  # a farewell would keep the descriptor, and nothing waits here to be sent
+        self.corked.flush()
+        if self.scheme == "https" and not self.transport.get_write_buffer_size():
+            self.transport.abort()  # a farewell would keep the descriptor
         else:
             self.timeout_keep_alive_handler()
 

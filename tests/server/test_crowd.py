@@ -140,6 +140,26 @@ def test_under_tls_the_descriptor_is_free_at_once(tmp_path: Path, monkeypatch: p
         await_descriptors(full + MOST, within=1.5)
 
 
+def test_under_tls_those_that_are_refused_are_bounded_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(monkeypatch, connections=MOST, surplus=SURPLUS)
+    files = make_certificate(tmp_path)
+    server = context(Settings(root="/", tls_cert=str(files.cert), tls_key=str(files.key)))
+    client = ssl.create_default_context(cafile=str(files.cert))
+    several = 6  # that the server itself may open meanwhile
+    with serving(hello, tls=server) as address, ExitStack() as stack:
+        before, streams = open_descriptors(), []
+        for _ in range(8 * MOST):
+            plain = stack.enter_context(connected(address))
+            with contextlib.suppress(OSError):
+                stream = stack.enter_context(client.wrap_socket(plain, server_hostname="localhost"))
+                streams.append(stream)
+                stream.sendall(b"GET / HTTP/1.1\r\n")
+        ours = sum(each.fileno() >= 0 for each in streams)
+        await_descriptors(before + ours + MOST + 2 * SURPLUS + several, within=1.5)
+
+
 class Member:
     """A connection as the crowd sees it."""
 
