@@ -1,12 +1,14 @@
 """The name in a client's certificate, which becomes `cert:NAME`."""
 
 import asyncio
+import math
 import re
 import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from registry.server.handshakes import Handshake
 from registry.server.seldom import Seldom
 
 _NAME = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
@@ -28,6 +30,18 @@ def name_in(certificate: Mapping[str, Any] | None) -> str:
     alternative = [value for key, value in certificate.get("subjectAltName", ()) if key in _ALTERNATIVE]
     found: str = (common or alternative or [""])[0]
     return found if len(common) < 2 and _NAME.fullmatch(found) else ""
+
+
+def end_of(transport: asyncio.BaseTransport) -> float:
+    """When the certificate of the client at the other end ends, as time.time counts."""
+    certificate = transport.get_extra_info("peercert")
+    return ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else math.inf
+
+
+def is_outdated(transport: asyncio.BaseTransport) -> bool:
+    """Whether the client was verified by authorities that have been replaced since."""
+    handshake = transport.get_extra_info("ssl_object")
+    return isinstance(handshake, Handshake) and handshake.is_outdated
 
 
 def name_of(transport: asyncio.BaseTransport, seldom: Seldom) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -21,6 +21,7 @@ class Connection(Protocol):
 
     limits: Limits
     loop: asyncio.AbstractEventLoop
+    scheme: Literal["http", "https"] | None
     transport: asyncio.Transport
     flow: FlowControl
     corked: Corked
@@ -99,8 +100,17 @@ class Exchange:
             self._cycle.keep_alive = False  # what is left of the body would be read as the next request
         if message["type"] == ZERO_COPY:
             await self._send_file(message)
+        elif self._ends_connection(message):
+            # A close under TLS counts its time at once, so what waits goes before, at the client's own rate.
+            await send({**message, "more_body": True})
+            await self._flush()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
         else:
             await send(message)
+
+    def _ends_connection(self, message: Any) -> bool:
+        is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+        return is_last and self._connection.scheme == "https" and not self._cycle.keep_alive
 
     async def _send_file(self, message: dict[str, Any]) -> None:
         cycle, transport, copier = self._cycle, self._connection.transport, self._connection.copier

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _EARLY = datetime.timedelta(days=1)  # a client's clock may be behind ours
+# What certificates raise that were made elsewhere: without our extensions, or with such as cannot be read.
+_OTHERS = (x509.ExtensionNotFound, x509.DuplicateExtension, UnsupportedAlgorithm, ValueError)
 _SIGNS = {"key_cert_sign": True, "crl_sign": True, "digital_signature": False}
 _SERVES = {"key_cert_sign": False, "crl_sign": False, "digital_signature": True}
 
@@ -45,9 +47,10 @@ def read(pem: bytes | None) -> Pair | None:
     try:
         key = load_pem_private_key(pem or b"", None)
         certificate = x509.load_pem_x509_certificate(pem or b"")
-    except (ValueError, TypeError):
+        public = certificate.public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         return None
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or certificate.public_key() != key.public_key():
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or public != key.public_key():
         return None
     return Pair(certificate, key)
 
@@ -83,8 +86,13 @@ def issue(authority: Pair, names: Sequence[str], now: datetime.datetime, days: i
 
 
 def allows(authority: Pair, names: Sequence[str]) -> bool:
-    """Whether it may sign for all of them."""
-    constraints = authority.certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    """Whether it may sign for all of them; one that somebody else made may not."""
+    try:
+        extensions = authority.certificate.extensions
+        extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        constraints = extensions.get_extension_for_class(x509.NameConstraints).value
+    except _OTHERS:
+        return False
     permitted = {str(each.value) for each in constraints.permitted_subtrees or ()}
     return all(_is_below(name, permitted) for name in names)
 
@@ -93,9 +101,9 @@ def has(pair: Pair, authority: Pair, names: Sequence[str]) -> bool:
     """Whether a server's certificate is this authority's, and for all these names."""
     try:
         pair.certificate.verify_directly_issued_by(authority.certificate)
-    except (ValueError, TypeError, InvalidSignature):
+        found = pair.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (*_OTHERS, TypeError, InvalidSignature):
         return False
-    found = pair.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return {str(each.value) for each in found} >= set(names)
 
 

@@ -18,7 +18,7 @@ class Limits:
     stall_seconds: float = 60.0  # without a byte of a body, or with none of an answer taken (patience.py)
     rate: float = 2**10  # bytes a second of a body, and of an answer, on average over that time
     tls_waiting: int = 2**17  # for a slow client under TLS: uvloop's 512 KiB were no faster
-    tls_farewell: float = 3.0  # for a client to take the rest and answer a close; uvloop waits for 30
     connections: int = 4096  # of a process
+    handshakes: int = 1024  # of a process, that are not complete: 52 KB each
     surplus: int = 64  # beyond them, that are let ask before they are refused: an answer to nothing is lost
     surplus_seconds: float = 1.0  # for that

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from functools import partial
 from typing import Any, cast
 
@@ -23,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from registry.api.prompt import Prompt
 from registry.api.sending import ZERO_COPY
 from registry.app import PROMPT, THREADS
-from registry.server.client_names import name_of
+from registry.server.client_names import end_of, is_outdated, name_of
 from registry.server.corked import Corked
 from registry.server.crowd import Crowd, most_connections
 from registry.server.exchange import Exchange
@@ -64,11 +65,14 @@ class Protocol(HttpToolsProtocol):
     _prompt: Prompt | None = None
     _between = 0  # bytes since the body last brought something: chunk extensions, trailers
     _deaf = False  # a fault was found behind a complete request: its answer comes, and nothing more
+    _passed = 0  # bytes since
+    silent_since: float | None = None  # a new connection, which has not sent a byte
     _surplus = False  # one connection too many: whatever it asks, it is refused
     _paused = (0.0, 0)  # when writing had to wait, and for how many bytes
     _held: bytearray | None = None  # what came behind a head whose body nobody has asked for yet
     _behind = b""  # what came behind a request that waits for another's answer
     _certificate = ""  # the name in the client's, which the TLS layer has verified
+    _certified_until = 0.0
 
     # -- the head ------------------------------------------------------------------------------------
 
@@ -85,17 +89,22 @@ class Protocol(HttpToolsProtocol):
         if self.scheme == "https":
             transport.set_write_buffer_limits(high=self.limits.tls_waiting)
             self._certificate = name_of(transport, self._seldom())
+            self._certified_until = end_of(transport)
         self._head_timer.start(self.limits.head_seconds, self._head_is_late)
+        self.silent_since = self.loop.time()
         self._join_crowd()
 
     def _join_crowd(self) -> None:
         if (crowd := self.app_state.get(CROWD)) is None:
             crowd = self.app_state[CROWD] = Crowd(most_connections(self.limits.connections), self.loop)
         count = len(self.connections)
-        if crowd.has_room(cast("set[Protocol]", self.connections), count):
+        others = (each for each in cast("set[Protocol]", self.connections) if not each.transport.is_closing())
+        if crowd.has_room(others, count):
             return
-        self._surplus = True
-        if count > crowd.most + self.limits.surplus:
+        self._surplus, self.silent_since = True, None
+        if self.scheme == "https" and count > crowd.most + 2 * self.limits.surplus:
+            self.transport.abort()  # those before it wait for a farewell that may not come
+        elif count > crowd.most + self.limits.surplus:
             self._turn_away()
         else:
             # A client that has not asked yet takes an answer for a fault.
@@ -111,7 +120,11 @@ class Protocol(HttpToolsProtocol):
         return None if timer is None else timer.when()
 
     def leave(self) -> None:
-        self.timeout_keep_alive_handler()
+        self.corked.flush()
+        if self.scheme == "https" and not self.transport.get_write_buffer_size():
+            self.transport.abort()  # a farewell would keep the descriptor
+        else:
+            self.timeout_keep_alive_handler()
 
     def timeout_keep_alive_handler(self) -> None:
         self._unset_keepalive_if_required()
@@ -119,8 +132,13 @@ class Protocol(HttpToolsProtocol):
             self.corked.close()
 
     def data_received(self, data: bytes) -> None:
+        self.silent_since = None
         if self._surplus:
             self._turn_away()
+        if self._deaf:
+            self._passed += len(data)
+            if self._passed > self.limits.read_ahead:
+                self.flow.pause_reading()  # not before: a close with bytes unread may take the answer back
         while data and not self._is_closed():
             if self._held is not None:
                 self._held += data
@@ -206,6 +224,11 @@ class Protocol(HttpToolsProtocol):
         require_one_meaning(version, self.headers, upgrades=self.parser.should_upgrade())
         if len(self.pipeline) >= self.limits.pipelined:
             raise Refused  # the parser was given them with a body's end, and does not stop there
+        if self._certificate and (time.time() > self._certified_until or is_outdated(self.transport)):
+            # A connection may be older than that, and only a handshake verifies anew.
+            raise self._refused(
+                503, "the client's certificate has ended, or its authority was replaced: connect again"
+            )
         if self._answer_promptly():
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -422,9 +445,6 @@ class Protocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         self.corked.flush()  # uvicorn closes the transport, not what waits before it
         super().shutdown()
-        if self.scheme == "https" and self.transport.is_closing():
-            # A client that only keeps its connection does not look at it, and would hold up the stop.
-            self.loop.call_later(self.limits.tls_farewell, self.transport.abort)
 
     def _disconnect(self) -> None:
         """Tell the request in flight that its client is gone: writing for it would raise from now on."""

@@ -13,8 +13,9 @@ import threading
 import time
 from typing import Any
 
+from registry.server.handshakes import Context
 from registry.server.seldom import Seldom
-from registry.server.tls import context, files_of
+from registry.server.tls import context, entrance, files_of
 from registry.settings import ConfigError, Settings
 
 LOOK_SECONDS = 1.0  # between two looks at the files
@@ -27,7 +28,7 @@ Signature = tuple[tuple[int, ...] | None, ...]
 class Renewing(ssl.SSLContext):
     """What listeners are given."""
 
-    current: ssl.SSLContext
+    current: Context
 
     def wrap_bio(self, *given: Any, **named: Any) -> ssl.SSLObject:
         return self.current.wrap_bio(*given, **named)
@@ -37,7 +38,7 @@ class Watch:
     """Looks at the files, and puts another context in place when they have changed and can serve."""
 
     def __init__(self, settings: Settings, seldom: Seldom) -> None:
-        self._settings, self._seldom = settings, seldom
+        self._settings, self._seldom, self._entrance = settings, seldom, entrance()
         self._seen = self._taken = signature(
             files_of(settings)
         )  # before they are read: better once too often
@@ -45,21 +46,27 @@ class Watch:
         self.renewed.current = self._make()
 
     def look(self) -> None:
-        """Files that are just being written are left until they rest."""
+        """Files that are just being written are left until they rest; what could not be taken, as for want of
+        descriptors, is tried again.
+        """
         found = signature(files_of(self._settings))
         rests, self._seen = found == self._seen, found
         if not rests or found == self._taken:
             return
-        self._taken = found
         try:
             self.renewed.current = self._make()
-        except ConfigError as error:
-            logger.error("the changed certificate is not taken, and the one before goes on: %s", error)
+        except (ConfigError, OSError) as error:
+            self._seldom.say(
+                "the changed certificate is not taken, and the one before goes on: %s",
+                str(error),
+                level=logging.ERROR,
+            )
         else:
+            self._taken = found
             logger.info("new connections get the certificate that is now in %s", self._settings.tls_cert)
 
-    def _make(self) -> ssl.SSLContext:
-        made = context(self._settings, self._seldom)
+    def _make(self) -> Context:
+        made = context(self._settings, self._seldom, self._entrance)
         assert made is not None
         return made
 

@@ -1,4 +1,4 @@
-"""Log lines that anyone on the network can bring about: each is written once a minute at most."""
+"""Log lines that anyone on the network can bring about, or that repeat: each once a minute at most."""
 
 import logging
 import threading
@@ -18,7 +18,7 @@ class Seldom:
         self._next: dict[str, float] = {}
         self._left_out: dict[str, int] = {}
 
-    def say(self, message: str, *details: str) -> None:
+    def say(self, message: str, *details: str, level: int = logging.INFO) -> None:
         """`message` is the kind, and a format for the details."""
         with self._lock:
             now = time.monotonic()
@@ -28,4 +28,4 @@ class Seldom:
             self._next[message] = now + self._every
             left_out = self._left_out.pop(message, 0)
         more = f" (and {left_out} more like it since the last such line)" if left_out else ""
-        logger.info(f"{message}{more}", *details)
+        logger.log(level, f"{message}{more}", *details)

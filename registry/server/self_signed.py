@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from registry.server.issuing import Pair
 
 DAYS, RENEW_DAYS, AUTHORITY_DAYS = 397, 30, 3650
+# No clock that is right shows less: some machines begin in 1970, until the network tells them the time.
+_CLOCKS = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 _LOOK_SECONDS = 6 * 3600.0  # between two looks at how long it lasts
 
 _ALWAYS = ("localhost", "127.0.0.1", "::1")
@@ -91,7 +93,11 @@ def _now() -> datetime.datetime:
 
 
 class SelfSigned:
-    """Makes what is missing, does not fit or ends soon."""
+    """Makes what is missing, does not fit or ends soon.
+
+    Other names count at the start only: of two servers with different names on one root, each would else take
+    the other's authority away, again and again.
+    """
 
     def __init__(
         self, secrets: Secrets, layout: Layout, names: tuple[str, ...], machine: str, clock: Clock = _now
@@ -100,29 +106,45 @@ class SelfSigned:
         self._machine, self._clock = machine, clock
 
     def keep(self) -> Kept:
-        authority = self._keep_authority()
-        return self._keep_certificate(authority)
+        """At the start."""
+        authority = self._keep_authority(self._names)
+        return self._keep_certificate(authority, starting=True)
+
+    def renew(self) -> None:
+        """While it serves: what is lost, or ends soon."""
+        from registry.server import issuing
+
+        authority = self._keep_authority(())
+        if issuing.allows(authority, self._names):
+            self._keep_certificate(authority, starting=False)
+        else:
+            logger.error(
+                "a server with other tls_names has put another authority into this root, so that clients of "
+                "this one may be refused: give both the same tls_names, and start them again"
+            )
 
     def keep_for_ever(self) -> None:
         """In a thread of one process; the others see that the file has changed (renewal.py)."""
         while True:
             time.sleep(_LOOK_SECONDS)
             try:
-                self.keep()
+                self.renew()
             except Exception:
                 logger.exception("the certificate could not be renewed")
 
     def follow(self) -> None:
         threading.Thread(target=self.keep_for_ever, name="tls-renewal", daemon=True).start()
 
-    def _keep_authority(self) -> "Pair":
+    def _keep_authority(self, names: tuple[str, ...]) -> "Pair":
         from registry.server import issuing
 
         now, kept = self._clock(), []
 
         def change(before: bytes | None) -> bytes:
             found = issuing.read(before)
-            if found and issuing.lasts(found, now, DAYS) and issuing.allows(found, self._names):
+            good = found and issuing.lasts(found, now, DAYS) and issuing.allows(found, names)
+            # One from the future was made by a clock that was wrong; unless it is this one that is.
+            if found and good and (issuing.has_begun(found, now) or now < _CLOCKS):
                 kept.append(found)
                 return before or b""
             if found:
@@ -136,7 +158,7 @@ class SelfSigned:
         self._secrets.edit(self._layout.tls_ca, lambda _: authority.public)
         return authority
 
-    def _keep_certificate(self, authority: "Pair") -> Kept:
+    def _keep_certificate(self, authority: "Pair", *, starting: bool) -> Kept:
         from registry.server import issuing
 
         now = self._clock()
@@ -147,7 +169,7 @@ class SelfSigned:
         def change(before: bytes | None) -> bytes:
             found = issuing.read(before)
             good = found and issuing.has_begun(found, now) and issuing.lasts(found, now, RENEW_DAYS)
-            if found and good and issuing.has(found, authority, names):
+            if found and good and issuing.has(found, authority, names if starting else ()):
                 return before or b""
             found = issuing.issue(authority, names, now, DAYS)
             return found.private + found.public + authority.public

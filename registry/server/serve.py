@@ -31,7 +31,7 @@ from registry.server.self_signed import (
     trust_steps,
 )
 from registry.server.stopping import Server, Supervisor, follow_supervisor
-from registry.server.tls import context
+from registry.server.tls import context, require_authorities
 from registry.settings import ConfigError, Settings
 from registry.trail import STDERR, Trail
 from storage.errors import StorageError
@@ -52,6 +52,7 @@ def serve(settings: Settings) -> int:
     if settings.tls_self_signed:
         require_library()
         names_of(settings)
+        require_authorities(settings)
     context(settings)
     _require_audit_log(settings)
     _raise_descriptor_limit()
@@ -61,6 +62,10 @@ def serve(settings: Settings) -> int:
             settings = replace(settings, root=stack.enter_context(temporary_root()))
         store = open_settings(settings)
         stack.callback(store.close)
+        # Before a certificate is made: where another server has the port, it has the authority too.
+        listeners = _listen(settings.host, settings.port, settings.workers)
+        for listener in listeners:
+            stack.enter_context(listener)
         if settings.tls_self_signed:
             own = SelfSigned(
                 Secrets(store.files, store.layout), store.layout, names_of(settings), machine_name()
@@ -68,9 +73,6 @@ def serve(settings: Settings) -> int:
             made = own.keep()
             settings = replace(settings, tls_cert=made.served, tls_key=made.served)
             own.follow()
-        listeners = _listen(settings.host, settings.port, settings.workers)
-        for listener in listeners:
-            stack.enter_context(listener)
         _configure_logging()
         if settings.workers > 1:
             supervisor = Supervisor(server_config(partial(_work, settings), settings), listeners)

@@ -2,7 +2,9 @@
 
 import ssl
 
-from registry.server.handshakes import Context
+from registry.server.crowd import most_connections
+from registry.server.handshakes import Context, Entrance
+from registry.server.limits import Limits
 from registry.server.seldom import Seldom
 from registry.settings import ConfigError, Settings
 
@@ -14,7 +16,14 @@ def files_of(settings: Settings) -> tuple[str, ...]:
     return tuple(filter(None, (settings.tls_cert, settings.tls_key, settings.tls_client_ca)))
 
 
-def context(settings: Settings, seldom: Seldom | None = None) -> ssl.SSLContext | None:
+def entrance() -> Entrance:
+    """For a process: a handshake takes the descriptor that a connection under TLS needs no duplicate for."""
+    return Entrance(most_connections(Limits().handshakes))
+
+
+def context(
+    settings: Settings, seldom: Seldom | None = None, counted: Entrance | None = None
+) -> Context | None:
     """What connections are wrapped in; None serves plain HTTP. Raises ConfigError."""
     certificate, key = settings.tls_cert, settings.tls_key
     if not certificate:
@@ -22,7 +31,7 @@ def context(settings: Settings, seldom: Seldom | None = None) -> ssl.SSLContext 
     _require("tls_cert", certificate, b"-----BEGIN CERTIFICATE-----")
     _require("tls_key", key, b"PRIVATE KEY-----")
     made = Context(ssl.PROTOCOL_TLS_SERVER)
-    made.seldom = seldom or Seldom()
+    made.seldom, made.entrance = seldom or Seldom(), counted or entrance()
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     # The client chooses among the ciphers, since it knows whether its processor has AES. Clients written in
     # Go put AES-128 first if so; our own order would hold them to AES-256, which costs more.
@@ -37,13 +46,20 @@ def context(settings: Settings, seldom: Seldom | None = None) -> ssl.SSLContext 
     except ssl.SSLError as error:
         raise ConfigError(_why(certificate, key, error)) from error
     if settings.tls_client_ca:
-        _ask_for_certificates(made, settings)
+        made.authorities = _ask_for_certificates(made, settings)
+    made.entrance.authorities = made.authorities
     return made
 
 
-def _ask_for_certificates(made: ssl.SSLContext, settings: Settings) -> None:
+def require_authorities(settings: Settings) -> None:
+    """Those of clients, where the server's own certificate is yet to be made. Raises ConfigError."""
+    if settings.tls_client_ca:
+        _ask_for_certificates(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), settings)
+
+
+def _ask_for_certificates(made: ssl.SSLContext, settings: Settings) -> bytes:
     authorities = settings.tls_client_ca
-    _require("tls_client_ca", authorities, b"-----BEGIN CERTIFICATE-----")
+    content = _require("tls_client_ca", authorities, b"-----BEGIN CERTIFICATE-----")
     try:
         made.load_verify_locations(authorities)
     except ssl.SSLError as error:
@@ -52,6 +68,7 @@ def _ask_for_certificates(made: ssl.SSLContext, settings: Settings) -> None:
             "give the certificates of the authorities that sign your clients', in PEM form"
         ) from error
     made.verify_mode = _MODES[settings.tls_client_auth]
+    return content
 
 
 class _Encrypted(Exception):
@@ -62,7 +79,7 @@ def _no_passphrase() -> str:
     raise _Encrypted
 
 
-def _require(name: str, path: str, mark: bytes) -> None:
+def _require(name: str, path: str, mark: bytes) -> bytes:
     """OpenSSL does not say which of the two files it could not read, nor why."""
     try:
         with open(path, "rb") as file:
@@ -74,6 +91,7 @@ def _require(name: str, path: str, mark: bytes) -> None:
     if mark not in content:
         what = "private key" if name == "tls_key" else "certificate"
         raise ConfigError(f"{name} = {path} holds no {what} in PEM form; name a file that does")
+    return content
 
 
 def _why(certificate: str, key: str, error: ssl.SSLError) -> str:

@@ -177,6 +177,25 @@ def test_a_certificate_of_its_own(tmp_path: Path) -> None:
     assert len(told[0]) == 1
 
 
+def test_a_start_that_fails_leaves_the_authority_of_another(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    authority = root / "secrets" / "tls-ca.crt"
+    with running(root, "--tls-self-signed") as server:
+        before = authority.read_bytes()
+        flags = ["--root", str(root), "--port", server.host.partition(":")[2]]
+        found = attempt(*flags, "--tls-self-signed", "--tls-names", "registry.lan")
+        require_refusal(found, "cannot listen")
+        assert authority.read_bytes() == before
+
+
+def test_a_bad_authority_of_clients_ends_the_start_before_a_certificate_is_made(tmp_path: Path) -> None:
+    root, bad = tmp_path / "root", tmp_path / "bad.pem"
+    bad.write_text("nonsense")
+    flags = ["--root", str(root), "--port", "0", "--tls-self-signed", "--tls-client-ca", str(bad)]
+    require_refusal(attempt(*flags), f"tls_client_ca = {bad} holds no certificate")
+    assert not root.exists()
+
+
 def test_clients_are_known_by_their_certificates(tmp_path: Path) -> None:
     used, authority = make_certificate(tmp_path), make_authority(tmp_path)
     build = sign(authority, "build")

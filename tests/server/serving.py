@@ -122,4 +122,4 @@ def await_descriptors(most: int, *, within: float = SECONDS) -> None:
     deadline = time.monotonic() + within
     while open_descriptors() > most and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert open_descriptors() <= most
+    assert open_descriptors() <= most, (open_descriptors(), most)

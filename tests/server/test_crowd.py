@@ -4,15 +4,28 @@ import asyncio
 import contextlib
 import resource
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from registry.server.crowd import Crowd, most_connections
-from tests.server.serving import connected, get, limit, read_answer, serving
+from registry.server.tls import context
+from registry.settings import Settings
+from tests.certificates import make_certificate
+from tests.server.serving import (
+    await_descriptors,
+    connected,
+    get,
+    limit,
+    open_descriptors,
+    read_answer,
+    serving,
+)
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -43,7 +56,7 @@ class World:
 @pytest.fixture
 def world(each_loop: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     limit(monkeypatch, connections=MOST, surplus=SURPLUS, surplus_seconds=0.3)
-    with serving(hello) as address, ExitStack() as stack:
+    with serving(hello, keep_alive=60) as address, ExitStack() as stack:
         yield World(address, stack)
 
 
@@ -98,6 +111,84 @@ def test_the_longest_idle_leaves_first(world: World) -> None:
     assert ask(world.connect())[1] == b"hello"
     assert older.recv(1) == b""
     assert ask(newer)[1] == b"hello"
+
+
+def test_who_asks_nothing_leaves_before_the_idle(world: World) -> None:
+    idle = [world.connect() for _ in range(MOST - 1)]
+    for each in idle:
+        assert ask(each)[1] == b"hello"
+    silent = [world.connect() for _ in range(3 * MOST)]
+    time.sleep(0.2)
+    assert silent[0].recv(1) == b""
+    for each in idle:
+        assert ask(each)[1] == b"hello"
+
+
+def test_under_tls_the_descriptor_is_free_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether or not the client answers a close."""
+    limit(monkeypatch, connections=MOST)
+    files = make_certificate(tmp_path)
+    server = context(Settings(root="/", tls_cert=str(files.cert), tls_key=str(files.key)))
+    client = ssl.create_default_context(cafile=str(files.cert))
+    with serving(hello, tls=server) as address, ExitStack() as stack:
+        for number in range(2 * MOST):
+            plain = stack.enter_context(connected(address))
+            stream = stack.enter_context(client.wrap_socket(plain, server_hostname="localhost"))
+            assert ask(stream)[1] == b"hello"
+            if number == MOST - 1:
+                full = open_descriptors()
+        await_descriptors(full + MOST, within=1.5)
+
+
+def test_under_tls_those_that_are_refused_are_bounded_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(monkeypatch, connections=MOST, surplus=SURPLUS)
+    files = make_certificate(tmp_path)
+    server = context(Settings(root="/", tls_cert=str(files.cert), tls_key=str(files.key)))
+    client = ssl.create_default_context(cafile=str(files.cert))
+    several = 6  # that the server itself may open meanwhile
+    with serving(hello, tls=server) as address, ExitStack() as stack:
+        before, streams = open_descriptors(), []
+        for _ in range(8 * MOST):
+            plain = stack.enter_context(connected(address))
+            with contextlib.suppress(OSError):
+                stream = stack.enter_context(client.wrap_socket(plain, server_hostname="localhost"))
+                streams.append(stream)
+                stream.sendall(b"GET / HTTP/1.1\r\n")
+        ours = sum(each.fileno() >= 0 for each in streams)
+        await_descriptors(before + ours + MOST + 2 * SURPLUS + several, within=1.5)
+
+
+class Member:
+    """A connection as the crowd sees it."""
+
+    def __init__(self, silent_since: float | None, idle_until: float | None) -> None:
+        self.silent_since, self.idle_until = silent_since, idle_until
+        self.left = False
+
+    def leave(self) -> None:
+        self.left = True
+
+
+LEAVING: dict[str, tuple[list[float], list[float], int]] = {
+    "the silent one of old": ([-5.0, 0.0, 0.0], [3.0, 4.0], 0),
+    "the oldest of them": ([-2.0, -5.0, 0.0], [3.0], 1),
+    "of many new ones the first": ([0.0, -0.1, 0.0, 0.0], [3.0], 1),
+    "not who has just come": ([0.0, 0.0], [4.0, 3.0], 3),
+}
+
+
+@pytest.mark.parametrize(("silent", "idle", "leaves"), LEAVING.values(), ids=LEAVING)
+def test_who_leaves_first(silent: list[float], idle: list[float], leaves: int) -> None:
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        now = loop.time()
+        members = [
+            *(Member(now + when, None) for when in silent),
+            *(Member(None, now + when) for when in idle),
+        ]
+        assert Crowd(8, loop).has_room(members, 9)
+    assert [number for number, each in enumerate(members) if each.left] == [leaves]
 
 
 def test_a_flood_of_honest_clients_is_served(world: World) -> None:

@@ -3,23 +3,36 @@
 import contextlib
 import http.client
 import logging
+import os
 import socket
 import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.routing import Router
 
 from registry.server import loop
+from registry.server.handshakes import Context, Entrance
+from registry.server.renewal import Watch
+from registry.server.seldom import Seldom
 from registry.server.serve import server_config
 from registry.server.tls import context
 from registry.settings import Settings
 from tests.certificates import Certificate, make_authority, make_certificate, sign
-from tests.server.serving import SECONDS, connected, get, read_answer, serving
+from tests.server.serving import (
+    SECONDS,
+    await_descriptors,
+    connected,
+    get,
+    open_descriptors,
+    read_answer,
+    serving,
+)
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -49,7 +62,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     )
 
 
-def server_context(made: Made, auth: str = "") -> ssl.SSLContext:
+def server_context(made: Made, auth: str = "") -> Context:
     authorities = str(made.authority.cert) if auth else ""
     server = context(
         Settings(
@@ -108,7 +121,7 @@ PLAIN = {
     "GET": [get("GET", "/v2/?secret=1", "User-Agent: docker/28")],
     "DELETE": [get("DELETE")],
     "byte by byte": [bytes([byte]) for byte in get()],
-    "with a body": [get("PUT", "/", f"Content-Length: {len(BODY)}"), BODY],
+    "with a body": [get("PUT", "/", f"Content-Length: {2**19}"), bytes(2**19)],
 }
 
 
@@ -131,6 +144,13 @@ def test_plain_http_is_told_to_use_https(
     [line] = [record.getMessage() for record in caplog.records if record.name == "registry"]
     assert "plain HTTP on the HTTPS port" in line
     assert "secret" not in line
+
+
+def test_plain_http_without_end_is_given_up(made: Made) -> None:
+    with serving(app, tls=server_context(made)) as address, connected(address) as client:
+        client.sendall(get("PUT", "/"))
+        with pytest.raises(ConnectionError):
+            client.sendall(BODY * 16)
 
 
 def test_the_log_says_who_spoke_plain_http(made: Made, caplog: pytest.LogCaptureFixture) -> None:
@@ -158,6 +178,36 @@ def test_a_handshake_has_its_time(made: Made, pieces: list[bytes], monkeypatch: 
         assert 0.2 < time.monotonic() - begun < SECONDS / 4
 
 
+def test_silent_ones_are_counted_and_too_many_closed(
+    made: Made, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who has come in already is served on, and so is who comes when they are gone."""
+    caplog.set_level(logging.INFO, "registry")
+    monkeypatch.setattr(loop, "HANDSHAKE_SECONDS", 1.0)
+    server = server_context(made)
+    server.entrance = Entrance(3, 2.0)
+    with serving(app, tls=server) as address, opened(address, client_context(made)) as stream:
+        assert ask(stream) == b"nobody"
+        with contextlib.ExitStack() as stack:
+            silent = [stack.enter_context(connected(address)) for _ in range(3)]
+            begun = time.monotonic()
+            with pytest.raises(OSError), opened(address, client_context(made)):  # a reset, or an end
+                pass
+            assert time.monotonic() - begun < 0.5
+            assert ask(stream) == b"nobody"
+            silent.pop().close()
+            for each in silent:
+                assert each.recv(1) == b""
+            deadline = time.monotonic() + SECONDS
+            while server.entrance.inside and time.monotonic() < deadline:
+                time.sleep(0.02)
+            with opened(address, client_context(made)) as another:
+                assert ask(another) == b"nobody"
+                assert server.entrance.inside == 0
+    [line] = [record.getMessage() for record in caplog.records if record.name == "registry"]
+    assert line.startswith("3 connections of this process have not ended")
+
+
 @pytest.mark.parametrize("tls", [True, False])
 def test_a_server_has_ten_seconds(made: Made, tls: bool) -> None:
     """Without TLS the loop would refuse to be told."""
@@ -168,7 +218,37 @@ def test_a_server_has_ten_seconds(made: Made, tls: bool) -> None:
     made_loop = make()
     told = vars(made_loop).get("create_server", partial(print)).keywords
     made_loop.close()
-    assert told == ({"ssl_handshake_timeout": 10.0} if tls else {})
+    assert told == ({"ssl_handshake_timeout": 10.0, "ssl_shutdown_timeout": 3.0} if tls else {})
+
+
+def test_who_does_not_answer_a_close_keeps_no_descriptor(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "FAREWELL_SECONDS", 0.3)
+    with (
+        serving(app, tls=server_context(made), keep_alive=1) as address,
+        opened(address, client_context(made)) as stream,
+    ):
+        assert ask(stream) == b"nobody"
+        await_descriptors(open_descriptors() - 1, within=5.0)
+
+
+async def large(scope: Any, receive: Any, send: Any) -> None:
+    headers = [(b"content-length", str(len(BODY)).encode()), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": BODY})
+
+
+def test_a_slow_client_has_its_time_for_the_rest(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than the kernel takes, by a connection that ends with it."""
+    monkeypatch.setattr(loop, "FAREWELL_SECONDS", 0.3)
+    with (
+        serving(large, tls=server_context(made)) as address,
+        connected(address, receive_buffer=4096) as plain,
+        client_context(made).wrap_socket(plain, server_hostname="localhost") as stream,
+    ):
+        stream.sendall(get())
+        time.sleep(1.0)
+        with stream.makefile("rb") as file:
+            assert read_answer(file)[1] == BODY
 
 
 REFUSED = {
@@ -222,6 +302,51 @@ def test_the_name_reaches_the_app(made: Made, auth: str, shows: str, name: bytes
     client = client_context(made, made.build if shows else None)
     with serving(app, tls=server_context(made, auth)) as address, opened(address, client) as stream:
         assert [ask(stream), ask(stream)] == [name, name]
+
+
+@pytest.mark.parametrize("prompt", [None, Prompt()])
+def test_a_certificate_ends_on_an_open_connection_too(
+    made: Made, prompt: Prompt | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        serving(app, tls=server_context(made, "optional"), prompt=prompt) as address,
+        opened(address, client_context(made, made.build)) as stream,
+        opened(address, client_context(made)) as anonymous,
+    ):
+        assert ask(stream).endswith(b"build")
+        in_three_days = time.time() + 3 * 86400
+        monkeypatch.setattr(time, "time", lambda: in_three_days)
+        assert b"connect again" in ask(stream)
+        assert stream.recv(1) == b""
+        assert b"connect again" not in ask(anonymous)
+
+
+def test_so_does_what_a_replaced_authority_has_signed(made: Made, tmp_path: Path) -> None:
+    """And not what the same authority has signed, when only the server's certificate is another."""
+    authorities = tmp_path / "clients.pem"
+    authorities.write_bytes(made.authority.cert.read_bytes())
+    cert, key = str(made.server.cert), str(made.server.key)
+    settings = Settings(root="/", tls_cert=cert, tls_key=key, tls_client_ca=str(authorities))
+    watch = Watch(settings, Seldom())
+
+    def change(content: bytes) -> None:
+        authorities.write_bytes(content)
+        watch.look()
+        watch.look()
+
+    with (
+        serving(app, tls=watch.renewed) as address,
+        opened(address, client_context(made, made.build)) as stream,
+        opened(address, client_context(made)) as anonymous,
+    ):
+        before = watch.renewed.current
+        os.utime(authorities, (1, 1))
+        change(made.authority.cert.read_bytes())
+        assert watch.renewed.current is not before
+        assert ask(stream) == b"build"
+        change(make_authority(tmp_path, "another").cert.read_bytes())
+        assert b"connect again" in ask(stream)
+        assert ask(anonymous) == b"nobody"
 
 
 def test_optional_is_no_leave_for_strangers(made: Made) -> None:

@@ -426,6 +426,18 @@ def test_a_fault_behind_a_request_does_not_answer_it(behind: bytes) -> None:
         assert stream.read() == b""
 
 
+def test_what_follows_a_fault_is_not_read(file: Path) -> None:
+    """While the answer before it is being taken."""
+    app = sender(file, *[(0, len(CONTENT))] * 8)
+    with serving(app) as address, connected(address, receive_buffer=4096) as client:
+        client.sendall(get())
+        time.sleep(0.3)
+        client.sendall(b"\x00garbage\r\n\r\n")
+        client.settimeout(1.0)
+        with pytest.raises(TimeoutError):
+            client.sendall(bytes(2**26))
+
+
 class Poor(Protocol):
     """Has no memory for any head."""
 

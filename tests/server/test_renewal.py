@@ -67,6 +67,14 @@ def test_a_new_pair_is_taken(world: World, caplog: pytest.LogCaptureFixture) -> 
     assert f"the certificate that is now in {world.used.cert}" in record.getMessage()
 
 
+def test_handshakes_are_counted_over_all_contexts(world: World) -> None:
+    before = world.watch.renewed.current
+    world.put(world.new)
+    world.look()
+    assert world.watch.renewed.current is not before
+    assert world.watch.renewed.current.entrance is before.entrance
+
+
 def test_what_is_being_written_is_left_until_it_rests(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.put_one(world.new.cert, world.used.cert)
     world.watch.look()
@@ -108,6 +116,23 @@ def test_what_cannot_serve_is_not_taken(
     assert world.serves(world.old)
     world.put(world.new)
     world.look()
+    assert world.serves(world.new)
+
+
+@pytest.mark.parametrize("error", [ConfigError("too many open files"), OSError(24, "too many open files")])
+def test_what_failed_for_a_moment_is_tried_again(
+    world: World, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    world.put(world.new)
+    with monkeypatch.context() as short:
+        short.setattr("registry.server.renewal.context", fail)
+        world.look()
+    assert world.serves(world.old)
+    assert "too many open files" in caplog.text
+    world.watch.look()
     assert world.serves(world.new)
 
 

@@ -35,9 +35,14 @@ class World:
         self, names: tuple[str, ...] = NAMES, machine: str = "", now: datetime.datetime = NOW
     ) -> tuple[Kept, Pair, Pair]:
         """What is told, the authority, and the server's certificate, as the files have them."""
-        secrets = Secrets(Files(self.layout.degraded), self.layout)
-        kept = SelfSigned(secrets, self.layout, names, machine, lambda: now).keep()
+        kept = self.own(names, machine, now).keep()
         return kept, self.read(self.layout.tls_authority), self.read(self.layout.tls_served)
+
+    def own(
+        self, names: tuple[str, ...] = NAMES, machine: str = "", now: datetime.datetime = NOW
+    ) -> SelfSigned:
+        secrets = Secrets(Files(self.layout.degraded), self.layout)
+        return SelfSigned(secrets, self.layout, names, machine, lambda: now)
 
     def read(self, path: str) -> Pair:
         found = issuing.read(Path(path).read_bytes())
@@ -120,7 +125,9 @@ def test_a_restart_changes_nothing(world: World) -> None:
         assert os.stat(os.path.join(world.layout.secrets, name)).st_ino == there.st_ino
 
 
-@pytest.mark.parametrize("now", [NOW + (DAYS - 29) * DAY, NOW + 800 * DAY, NOW - 3 * DAY])
+@pytest.mark.parametrize(
+    "now", [NOW + (DAYS - 29) * DAY, NOW + 800 * DAY, datetime.datetime(1971, 1, 1, tzinfo=datetime.UTC)]
+)
 def test_a_certificate_that_ends_soon_or_has_not_begun_is_made_anew(
     world: World, now: datetime.datetime
 ) -> None:
@@ -133,6 +140,14 @@ def test_a_certificate_that_ends_soon_or_has_not_begun_is_made_anew(
     assert issuing.lasts(served_then, now, DAYS - 2)
     lasts = served_then.certificate.not_valid_after_utc - served_then.certificate.not_valid_before_utc
     assert lasts < 398 * DAY
+
+
+def test_an_authority_that_has_not_begun_is_made_anew(world: World) -> None:
+    """The clock was ahead when it was made: no client takes it."""
+    _, authority, _ = world.keep(now=NOW + 400 * DAY)
+    kept, authority_then, _ = world.keep()
+    assert authority_then != authority
+    reach(kept, "localhost")
 
 
 def test_an_authority_never_ends_before_what_it_signs(world: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -156,6 +171,36 @@ def test_other_names_in_the_settings_need_another_authority(
     assert "clients have to trust it anew" in caplog.text
 
 
+def test_two_servers_with_other_names_do_not_swap_authorities_for_ever(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.own().keep()
+    _, authority, served = world.keep((*NAMES[:3], "192.0.2.7"))
+    caplog.clear()
+    world.own().renew()
+    [record] = caplog.records
+    assert "give both the same tls_names" in record.getMessage()
+    assert (world.read(world.layout.tls_authority), world.read(world.layout.tls_served)) == (
+        authority,
+        served,
+    )
+
+
+def test_nor_certificates(world: World) -> None:
+    _, _, served = world.keep()
+    world.own(NAMES[:3], "vm7").renew()
+    world.own((*NAMES, "eu.registry.lan")).renew()
+    assert world.read(world.layout.tls_served) == served
+
+
+def test_what_ends_soon_is_renewed_while_it_serves(world: World) -> None:
+    _, authority, _ = world.keep()
+    later = NOW + (DAYS - 29) * DAY
+    world.own(now=later).renew()
+    assert world.read(world.layout.tls_authority) == authority
+    assert issuing.lasts(world.read(world.layout.tls_served), later, DAYS - 2)
+
+
 def test_a_name_below_one_that_it_has_needs_none(world: World) -> None:
     _, authority, _ = world.keep()
     kept, same, _ = world.keep((*NAMES, "eu.registry.lan"))
@@ -176,6 +221,30 @@ def test_a_damaged_file_is_made_anew(world: World, name: str, content: bytes) ->
     world.keep()
     path = Path(getattr(world.layout, name))
     path.write_bytes(path.read_bytes()[:200] if content == b"half" else content)
+    kept, _, _ = world.keep()
+    reach(kept, "localhost")
+
+
+ELSEWHERE = {
+    "without our extensions": ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+    "a curve that nobody has": ("ec", "-pkeyopt", "ec_paramgen_curve:prime239v1"),
+    "RSA": ("rsa:2048",),
+}
+
+
+@pytest.mark.parametrize("key", ELSEWHERE.values(), ids=ELSEWHERE)
+@pytest.mark.parametrize("name", ["tls_authority", "tls_served"])
+def test_a_file_that_was_made_elsewhere_is_replaced(
+    world: World, tmp_path: Path, name: str, key: tuple[str, ...]
+) -> None:
+    world.keep()
+    made = tmp_path / "made.pem"
+    openssl(
+        *("req", "-x509", "-nodes", "-newkey", *key, "-days", "3000", "-subj", "/CN=localhost"),
+        *("-out", str(made), "-keyout", str(tmp_path / "made.key")),
+    )
+    path = Path(getattr(world.layout, name))
+    path.write_bytes((tmp_path / "made.key").read_bytes() + made.read_bytes())
     kept, _, _ = world.keep()
     reach(kept, "localhost")
 
