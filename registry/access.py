@@ -1,7 +1,7 @@
 """Who asks, for what, and the seams that decide it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
 
@@ -59,6 +59,11 @@ class Actor:
     address: str = ""
     expires: int | None = None
     fingerprint: str = ""
+
+    @property
+    def unlimited(self) -> "Actor":
+        """The same, whatever token is at hand."""
+        return self if self.limit is None else replace(self, limit=None)
 
 
 ANONYMOUS = Actor()

@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
@@ -170,10 +169,8 @@ class Gate:
         for encoding in request.headers.getlist("content-encoding"):
             if encoding.lower() != "identity":
                 raise errors.EncodingUnsupported(encoding)
-        # A token for the catalog names no repositories: what is listed is what its owner may pull.
-        asker = replace(actor, limit=None) if action is Action.LIST else actor
-        allows = partial(self._allows, asker)
-        call = Call(request, body, self._registry, actor, allows, self._held, self._cursors, **parsed)
+        asks = partial(self._allows, actor), partial(self._allows, actor.unlimited)
+        call = Call(request, body, self._registry, actor, *asks, self._held, self._cursors, **parsed)
         generation = self.prompt.generation
         response = await handler(call)
         if isinstance(response, LoggedIn):

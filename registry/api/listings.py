@@ -32,7 +32,7 @@ async def catalog(call: Call) -> Response:
     looked, count = 0, limit + 1
     while limit and looked < _MOST_LOOKED_AT:
         found = await call.registry.catalog(after=place, limit=count)
-        visible += [name for name in found if call.allows(Operation(Action.PULL, RepositoryName(name)))]
+        visible += [name for name in found if call.may(Operation(Action.PULL, RepositoryName(name)))]
         if len(visible) > limit or len(found) < count:
             return json_response(
                 {"repositories": visible[:limit]}, headers=_next("/v2/_catalog", visible, limit)

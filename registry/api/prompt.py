@@ -145,7 +145,7 @@ class Prompt:
         if operation.repository is None or not self._policies:
             return True
         try:
-            self._require(actor, Operation(Action.PUSH, operation.repository))
+            self._require(actor.unlimited, Operation(Action.PUSH, operation.repository))
         except RegistryError:
             return False
         return True

@@ -40,7 +40,7 @@ class Call:
     """A request past the gate: its path parsed, its actor known, its operation allowed.
 
     Which of `reference`, `digest` and `upload` is there depends on the route. `allows` asks the policies
-    about a further operation of the same actor.
+    about a further operation of the same actor; `may` does so whatever the token at hand was made for.
     """
 
     request: Request
@@ -48,6 +48,7 @@ class Call:
     registry: Registry
     actor: Actor
     allows: Callable[[Operation], bool]
+    may: Callable[[Operation], bool]
     held: "Held"
     cursors: Cursors
     name: RepositoryName | None = None
@@ -58,10 +59,11 @@ class Call:
     @property
     def repository(self) -> Repository:
         assert self.name is not None
-        return Repository(self.registry, self.name, self.actor.name, allows=self._allows_here)
+        return Repository(self.registry, self.name, self.actor.name, allows=self._may_here)
 
-    def _allows_here(self, action: Action) -> bool:
-        return self.allows(Operation(action, self.name))
+    def _may_here(self, action: Action) -> bool:
+        """Who pulls by one token may push by the next, and rely on what was said to be here."""
+        return self.may(Operation(action, self.name))
 
     @property
     def uploads(self) -> Uploads:

@@ -7,13 +7,19 @@ from pathlib import Path
 import httpx
 import pytest
 
+from registry.access import Action, Actor, Grant, Shown
+from registry.api.access_log import AccessLog
+from registry.api.gate import Gate
+from registry.auth import rules
+from registry.policies.access_rules import AccessRules
+from registry.registry import Registry
 from storage.collect import collect
 from storage.digest import Digest
 from storage.garbage import HOUR, Rules
 from storage.locks import held
 from storage.store import Store, open_store
 from tests.api.world import CONFIG, IMAGE, INDEX, LAYER, REPOSITORY, SPARE, digest, fill, push_manifest
-from tests.inprocess import connect
+from tests.inprocess import connect, connect_app
 from tests.storage.hands import Hands
 
 BASE = f"/v2/{REPOSITORY}"
@@ -86,6 +92,32 @@ async def test_who_may_only_pull_takes_none_off(store: Store, path: str, method:
     async with connect(store, anonymous="pull") as reading:
         assert (await reading.request(method, path)).status_code == 200
     assert not await unmarked(store)
+
+
+class Holds:
+    """A user who may push, with a token that was made for pulls."""
+
+    async def identify(self, shown: Shown) -> Actor | None:
+        return Actor("alice", limit=(Grant((REPOSITORY,), frozenset({Action.PULL})),))
+
+
+@methods
+@paths
+async def test_a_token_for_pulls_takes_them_off_for_who_may_push(
+    store: Store, path: str, method: str
+) -> None:
+    """The next token may be for the push that relies on it."""
+    gate = Gate(
+        Registry(store.names, store.blobs, store.uploads),
+        authenticators=[Holds()],
+        policies=[AccessRules(rules.Rules((), {}, "none", lambda: True))],
+        log=AccessLog(),
+    )
+    async with connect_app(gate) as client:
+        for _ in range(2):  # the second time it may be a kept answer
+            answer = await client.request(method, path, headers={"Authorization": "Bearer x"})
+            assert answer.status_code == 200
+    assert await unmarked(store)
 
 
 @pytest.mark.parametrize(
