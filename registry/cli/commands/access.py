@@ -26,11 +26,11 @@ def access() -> None:
 @click.argument("user")
 @click.argument("repository", metavar="REPO")
 @click.argument("action", type=click.Choice(work.ACTIONS))
-@click.option("--group", "groups", multiple=True, help="A group that the identity brings along. Repeatable.")
+@click.option("--group", "brought", multiple=True, help="A group that the identity brings along. Repeatable.")
 @json_option()
-@settings_options("root", "anonymous", "access", "groups", "htpasswd")
+@settings_options("root", "host", "anonymous", "access", "groups", "htpasswd", "issuers")
 def explain(
-    user: str, repository: str, action: str, groups: tuple[str, ...], as_json: bool, settings: Settings
+    user: str, repository: str, action: str, brought: tuple[str, ...], as_json: bool, settings: Settings
 ) -> None:
     """Say whether USER may do ACTION in REPO, and what allows it. Exits with 0 if so, with 1 if not.
 
@@ -44,6 +44,6 @@ def explain(
       registry access explain github:repo:acme/app acme/app push --group github:repository=acme/app
     """
     with explained():
-        answer = work.explain(settings, user, repository, action, frozenset(groups))
+        answer = work.explain(settings, user, repository, action, frozenset(brought))
     show(lambda: answer.as_object, lambda: str(answer), as_json=as_json)
     sys.exit(0 if answer.allowed else 1)
