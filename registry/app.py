@@ -25,6 +25,7 @@ from registry.api.origins import Origins
 from registry.api.routes import ROUTES
 from registry.api.token import TokenEndpoint
 from registry.auth.accounts import Accounts
+from registry.auth.addresses import is_loopback
 from registry.auth.basic import BasicAuthenticator
 from registry.auth.bearer import BearerAuthenticator, Owners
 from registry.auth.certificates import Certificates
@@ -37,7 +38,7 @@ from registry.auth.robots import Robots
 from registry.auth.rules import Rules
 from registry.auth.tokens import Tokens
 from registry.changes import Guard
-from registry.consistency import access_rules_of, is_loopback
+from registry.consistency import access_rules_of
 from registry.gc import collect_in_turn, rules_of
 from registry.guards.immutable_tags import ImmutableTags
 from registry.meters.request_rate import RequestRate

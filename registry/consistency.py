@@ -1,24 +1,14 @@
 """What settings mean together: what must not start, and who may come in by them."""
 
-import ipaddress
 import os
 from collections.abc import Mapping
 from functools import partial
 
+from registry.auth.addresses import is_loopback
 from registry.auth.public_keys import is_installed
 from registry.auth.rules import UNCLAIMED, Rules
 from registry.settings import AUTO, SCHEMA, ConfigError, Settings
 from storage.layout import Layout
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address; names other than localhost are taken as reachable."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def has_accounts(settings: Settings) -> bool:

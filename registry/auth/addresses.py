@@ -29,10 +29,11 @@ def _fits(url: str, scheme: str) -> bool:
         return False
     if parts.scheme != scheme or not host or parts.username is not None or parts.fragment:
         return False
-    return scheme == "https" or _is_loopback(host)
+    return scheme == "https" or is_loopback(host)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address; names other than localhost are taken as reachable."""
     if host == "localhost":
         return True
     try:

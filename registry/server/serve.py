@@ -18,7 +18,8 @@ from uvicorn.config import STARTUP_FAILURE
 from registry import __version__
 from registry.api.access_log import Lines
 from registry.app import build, create_app, open_settings
-from registry.consistency import access_rules_of, is_loopback
+from registry.auth.addresses import is_loopback
+from registry.consistency import access_rules_of
 from registry.server.loop import Config
 from registry.server.protocol import Protocol
 from registry.server.renewal import renewing

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from registry.access import Action
+from registry.auth.addresses import is_loopback
 from registry.auth.issuer_settings import Issuer
 from registry.auth.rules import Entry
 from registry.config import default_root, load, load_from_process
-from registry.consistency import access_rules_of, is_loopback
+from registry.consistency import access_rules_of
 from registry.quotas import Quota
 from registry.rates import Rate
 from registry.retention_rules import Rule
