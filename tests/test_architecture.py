@@ -21,6 +21,7 @@ LAYERS = (
     ("registry.changes", "registry.access", "registry.pulls", "registry.recent"),
     (
         *("registry.registry", "registry.uploads", "registry.repository", "registry.auth"),
+        "registry.upstream",
         *("registry.scrub", "registry.gc", "registry.retention", "registry.policies", "registry.guards"),
         *("registry.rates", "registry.meters", "registry.trail"),
     ),
@@ -107,6 +108,8 @@ def test_imports_point_inwards(path: Path) -> None:
         ("shutil", ()),
         ("joserfc", ("registry.auth.public_keys",)),
         ("cryptography", ("registry.server.issuing",)),
+        ("aiohttp", ("registry.upstream.transport",)),
+        ("yarl", ("registry.upstream.transport",)),
     ],
 )
 def test_a_library_stays_at_home(library: str, homes: tuple[str, ...]) -> None:
