@@ -77,7 +77,7 @@ class Login:
     def _find_direct(self, asked: dict[str, Challenge], shown: str | None) -> str:
         login = self._credentials.bearer or (self._credentials.basic if "basic" in asked else None)
         if login is None:
-            wants = " or ".join(asked) or "an unknown kind of"
+            wants = " or ".join(asked)[:80] or "of an unknown kind"
             raise UpstreamDenied(
                 self._upstream.name, f"it wants a login ({wants}), and the settings have none"
             )

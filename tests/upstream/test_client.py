@@ -101,6 +101,7 @@ async def test_what_is_not_there(content: Content) -> None:
         assert not client.breaker.is_open()
 
 
+UNTOLD = {"Content-Length": "", "Content-Range": "bytes 1000-1019/1020"}
 OTHER = str(Digest.of(b"another"))
 FAULTS: list[tuple[str, Ask, Fault, type[UpstreamError]]] = [
     ("a 503", manifest, Fault(503), UpstreamFailed),
@@ -134,6 +135,8 @@ FAULTS: list[tuple[str, Ask, Fault, type[UpstreamError]]] = [
     ("half a range", tail, Fault(206, {"Content-Range": "bytes 1000-1001/2000"}, b"ab"), UpstreamForged),
     ("a range of another length", tail, Fault(206, {"Content-Range": "bytes 1000-1002/1003"}, b"ab"),
      UpstreamForged),
+    ("more than the range", tail, Fault(206, UNTOLD, b"x" * 30), UpstreamForged),
+    ("less than the range", tail, Fault(206, UNTOLD, b"x" * 10), UpstreamFailed),
     ("shorter than before", tail, Fault(200, body=b"ab"), UpstreamForged),
     ("a 416", tail, Fault(416, {"Content-Range": "bytes */9"}), UpstreamMissing),
     ("a 206 manifest", manifest, Fault(206, body=b"{}"), UpstreamForged),
@@ -159,6 +162,7 @@ async def test_faults(content: Content, ask: Ask, fault: Fault, fact: type[Upstr
             await ask(client, content)
         assert type(raised.value) is fact
         assert PASSWORD not in str(raised.value)
+        assert raised.value.__cause__ is None  # aiohttp's texts have URLs
         proxy.rules.clear()
         if fact is not UpstreamBusy:
             assert await ask(client, content) == expected
@@ -241,6 +245,19 @@ async def test_a_token_that_ends(content: Content) -> None:
         )
         await manifest(client, content)
         assert proxy.count("/token") == 3
+
+
+async def test_tokens_that_end_at_once_are_renewed_once(content: Content) -> None:
+    async with proxying(content.server.host) as proxy, connected(proxy.url, **LOGIN) as client:
+        await manifest(client, content)
+        challenge = {"WWW-Authenticate": f'Bearer realm="{proxy.url}/token"'}
+        # The second is told only when the first has its new token already.
+        proxy.rules += [
+            Rule(Fault(401, challenge), "/v2/", times=1),
+            Rule(Fault(401, challenge, delay=0.3), "/v2/", times=1),
+        ]
+        await asyncio.gather(pinned(client, content), pinned(client, content))
+        assert proxy.count("/token") == 2
 
 
 async def test_a_token_that_is_not_enough(content: Content) -> None:
