@@ -24,6 +24,7 @@ _FILES = {
     "gc.lock",
     "origin",
     "serving.lock",
+    "secrets",
     "index.db",
     "index.db-wal",
     "index.db-shm",

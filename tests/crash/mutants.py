@@ -17,6 +17,7 @@ from storage.errors import StoreFull
 from storage.files import Files
 from storage.links import Links
 from storage.manifests import Manifests
+from storage.quotas import Limits
 from storage.rows import FileSize
 from storage.sessions import Sessions
 from storage.sweeping import Gone, is_spoken_for
@@ -109,9 +110,18 @@ def claim_without_look() -> Iterator[None]:
     """A claim believes that the installed file is still there."""
 
     async def claim(
-        self: Links, repository: str, digest: Digest, file_size: FileSize, upload: str = ""
+        self: Links,
+        repository: str,
+        digest: Digest,
+        file_size: FileSize,
+        upload: str = "",
+        *,
+        limits: Limits = (),
     ) -> None:
-        await _claim(self, repository, digest, lambda it: file_size(it) or len(FRESH), upload)
+        def believed(it: Digest) -> int:
+            return file_size(it) or len(FRESH)
+
+        await _claim(self, repository, digest, believed, upload, limits=limits)
 
     with patch.object(Links, "claim", claim):
         yield

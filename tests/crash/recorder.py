@@ -47,7 +47,7 @@ class Recorder:
         paths = [os.fsdecode(text) for text in call.strings]
         match call.name:
             case "open" | "openat" | "creat":
-                self._opened(call, paths[0])
+                self._opened(call, self._below(call, paths[0]))
             case "close" | "dup" | "dup2" | "dup3" | "fcntl":
                 self._renumbered(call)
             case "fsync" | "fdatasync":
@@ -69,6 +69,12 @@ class Recorder:
             return
         touched = any(self._ours(path) for path in paths) or any(each in self._open for each in call.numbers)
         assert not touched, f"the model knows nothing of {call.name}: {call}"
+
+    def _below(self, call: Call, path: str) -> str:
+        """The whole path of what is opened in an open folder, as storage/below.py does."""
+        folder = call.flags.partition(",")[0].strip()
+        known = self._open.get(int(folder)) if folder.isdecimal() else None
+        return f"{known.path}/{path}" if known else path
 
     def _opened(self, call: Call, path: str) -> None:
         self._open.pop(call.result, None)
