@@ -91,7 +91,7 @@ def answers(url: str, target: str = "/v2/") -> bool:
         return error.code == 401
     except ssl.SSLError as error:
         return error.reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED"
-    except (urllib.error.URLError, ConnectionError):
+    except OSError:  # nobody listens, or a worker that has the connection has not started yet
         return False
 
 
