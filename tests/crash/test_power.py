@@ -29,9 +29,9 @@ EXT4 = tiers.pick(ci=60, soak=1_000)
 XFS = tiers.pick(ci=20, soak=300)
 CUTS = {"ext4": EXT4, "xfs": XFS}
 LIVE = {"ext4": pick(ci=3, soak=150), "xfs": pick(ci=2, soak=50)}
-STATES, STATES_OF_A_LIFE = pick(ci=120, soak=7_000), pick(ci=250, soak=40_000)  # at most: some have few
+STATES, STATES_OF_A_LIFE = pick(ci=60, soak=7_000), pick(ci=120, soak=40_000)  # at most: some have few
 SECONDS, SECONDS_OF_A_LIFE = pick(ci=100, soak=330), pick(ci=100, soak=1_800)  # at most, for one of them
-ALL_STATES = tiers.pick(ci=2_000, soak=30_000)  # at least
+ALL_STATES = tiers.pick(ci=1_000, soak=30_000)  # at least
 
 SEED = tiers.seed()
 
