@@ -226,6 +226,7 @@ WORDS: Mapping[str, Sequence[bytes]] = {
 
 REGRESSIONS: Mapping[str, Sequence[bytes]] = {
     "address": [b"http://a[::1]/"],  # was taken for this machine
+    "path": [b"/v2/p/blobs/uploads/..", b"/v2/p/blobs/uploads/%2e%2e"],  # no session, but a path: a 404
     "retention": [b"[" * 2000],  # a RecursionError of tomllib
     "robots_file": [  # an OverflowError: no integer is infinite
         b'{"robots":[{"name":"a","id":"","digest":"","scopes":[],"created":1e999,"expires":null}]}'

@@ -6,6 +6,7 @@ targets are run by hypothesis, by atheris (guided.py) and with the rows of seeds
 
 import json
 import math
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -32,11 +33,13 @@ from registry.patterns import matches
 from registry.retention_rules import RETENTION
 from registry.strict_json import JsonInvalid, loads
 from storage.digest import Digest
-from storage.errors import InvalidDigest, PreconditionFailed
+from storage.errors import InvalidDigest, PreconditionFailed, UploadMissing
+from storage.layout import Layout
 from tests.fuzz import credentials, oracles
 from tests.server.test_framing import cuts, ours, theirs
 
 CONTENT_TYPES = ("", "application/json", "text/html", *MEDIA_TYPES)
+LAYOUT = Layout("/store")
 FEW = 256  # bytes of content that ranges are asked of: an oracle counts them one by one
 SHORT = 60  # of a body of chunks that is read in two pieces at every place
 
@@ -150,12 +153,21 @@ def path(data: bytes) -> None:
         except Exception as fact:
             refused(fact)
             continue
-        assert ".." not in text.split("/")
+        if "upload" in parsed:
+            _session(parsed["upload"])
+        else:
+            assert ".." not in text.split("/")
         if "name" in parsed:
             assert oracles.is_name(parsed["name"])
             assert text.startswith(repository_path(parsed["name"]) + "/")
         if "digest" in parsed:
             assert text.endswith(f"/{parsed['digest']}")
+
+
+def _session(upload: str) -> None:
+    """Any text until a file is named after it: the layout knows none but a UUID's (T1)."""
+    with suppress(UploadMissing):
+        assert LAYOUT.upload(upload) == f"{LAYOUT.uploads}/{uuid.UUID(upload)}"
 
 
 def byte_range(data: bytes) -> None:

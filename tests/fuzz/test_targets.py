@@ -23,7 +23,7 @@ from tests.missing import absent
 PROJECT = Path(__file__).parents[2]
 EXECUTED = re.compile(r"^stat::number_of_executed_units: (\d+)$", re.MULTILINE)
 EXAMPLES = 150  # of hypothesis, for each target
-RUNS = 3_000  # of atheris, for each target
+RUNS = 1_500  # of atheris, for each target
 AT_ONCE = 2
 SECONDS = tiers.SECONDS * tiers.TARGETS / len(TARGETS) * AT_ONCE
 LEAST = 100  # runs a second, whatever else the machine does

@@ -13,7 +13,7 @@ from tests.fuzz.arena import Arena, attacked
 from tests.fuzz.attacker import MARK, Case, attack, hidden, make, request
 from tests.fuzz.strict_http import Reading, read
 
-CONNECTIONS = 3_000  # in CI
+CONNECTIONS = 1_500  # in CI
 LANES = 4
 SECONDS = tiers.SECONDS * tiers.WIRE
 
