@@ -37,6 +37,8 @@ from registry.auth.passwords import Passwords
 from registry.auth.robots import Robots
 from registry.auth.rules import Rules
 from registry.auth.tokens import Tokens
+from registry.cache.cache import Cache
+from registry.cache.fetches import Fetches
 from registry.cache.routing import Routing
 from registry.changes import Guard
 from registry.consistency import access_rules_of
@@ -79,6 +81,12 @@ def open_settings(settings: Settings) -> Store:
         allow_network=settings.allow_network_fs,
         serving=True,
     )
+
+
+def cache_of(settings: Settings, store: Store, registry: Registry) -> Cache | None:
+    if not settings.upstreams:
+        return None
+    return Cache(registry, Fetches(store.fetches, store.blobs), offline=settings.offline)
 
 
 def routing_of(settings: Settings) -> Routing:
@@ -179,6 +187,7 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         limits_of=partial(limits_of, settings.quota),
         sparse=settings.sparse,
     )
+    cache = cache_of(settings, store, registry)
     origins = Origins(settings.trusted_proxies, settings.external_url)
     gate = Gate(
         registry,
@@ -191,6 +200,8 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         witnesses=audited,
         requirements=requirements(settings, coming.rules),
         cursors=Cursors(Secrets(store.files, store.layout).key("cursor")),
+        routing=routing_of(settings),
+        cache=cache,
         log=log,
     )
 
@@ -203,6 +214,8 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+            if cache:
+                await cache.close()
             coming.close()
             if lines:
                 lines.write()

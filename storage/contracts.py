@@ -178,6 +178,11 @@ class Quotas(Protocol):
     async def require(self, limits: Limits, added: Amount) -> None: ...
 
 
+class Freshness(Protocol):
+    async def age(self, repository: str, tag: str) -> int | None: ...
+    async def note(self, repository: str, tag: str) -> None: ...
+
+
 class Generation(Protocol):
     @property
     def current(self) -> int | None: ...
@@ -190,4 +195,5 @@ class Names:
     manifests: Manifests
     listings: Listings
     quotas: Quotas
+    freshness: Freshness
     generation: Generation

@@ -12,6 +12,7 @@ from storage.contracts import Names
 from storage.database import Database
 from storage.errors import IndexFailed, StoreUnusable
 from storage.files import Files, Probe
+from storage.freshness import Freshness
 from storage.layout import FORMAT, Layout
 from storage.links import Links
 from storage.listings import Listings
@@ -145,6 +146,7 @@ def assemble(
         Manifests(database),
         Listings(database),
         Quotas(database),
+        Freshness(database),
         database.generation,
     )
     ballast = Ballast(layout.ballast, files)

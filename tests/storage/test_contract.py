@@ -957,6 +957,29 @@ async def test_a_tag_that_moved_since_is_not_removed(writer: Side, reader: Side)
     assert await tags_of(reader, "a") == ["x"]
 
 
+async def test_what_upstreams_have_is_not_in_the_catalog(writer: Side, reader: Side) -> None:
+    for name in ("0", "@up.example/a", "@up.example/b", "a"):
+        await push_manifest(writer, name, b"one", tags=["t"])
+    pages = [await reader.names.listings.repositories(after=after, limit=1) for after in ("", "0", "a")]
+    assert pages == [["0"], ["a"], []]
+    assert await reader.names.listings.repositories(after="@up.example/a", limit=5) == ["a"]
+    assert await tags_of(reader, "@up.example/b") == ["t"]
+
+
+async def test_a_tag_is_as_old_as_its_last_check(writer: Side, reader: Side) -> None:
+    await push_manifest(writer, "@up.example/a", b"one", tags=["t", "u"])
+    age = reader.names.freshness.age
+    generation = reader.names.generation.current
+    assert await age("@up.example/a", "t") is None
+    await writer.names.freshness.note("@up.example/a", "t")
+    await writer.names.freshness.note("@up.example/a", "absent")
+    await writer.names.freshness.note("@up.example/absent", "t")
+    assert reader.names.generation.current == generation
+    assert await age("@up.example/a", "t") in (0, 1)
+    for repository, tag in (("@up.example/a", "u"), ("@up.example/a", "absent"), ("absent", "t")):
+        assert await age(repository, tag) is None
+
+
 async def test_pulls_change_nothing_that_is_served(writer: Side, reader: Side) -> None:
     await push_manifest(writer, "a", b"one", tags=["x"])
     generation = reader.names.generation.current
