@@ -57,6 +57,7 @@ from registry.retention_rules import untagged_of
 from registry.scrub import scrub
 from registry.settings import Settings
 from registry.trail import STDERR, Sink, Trail
+from storage import contracts
 from storage.secrets import Secrets
 from storage.store import Store, open_store
 
@@ -168,7 +169,8 @@ def tasks(registry: Registry, store: Store, settings: Settings) -> list[Coroutin
     retention = partial(retain, store, settings.retention, guards(settings), tell=registry.tell)
     collecting = [collect_in_turn(store, rules, retention)] if settings.gc else []
     reading = [scrub(store, settings.scrub_rate)] if settings.scrub_rate else []
-    always = [_expire_uploads(registry, settings.upload_expiry), _note_pulls(registry.pulls)]
+    expiring = _expire_uploads(registry, store.fetches, settings.upload_expiry)
+    always = [expiring, _note_pulls(registry.pulls)]
     return [*always, *kept, *collecting, *reading]
 
 
@@ -245,11 +247,13 @@ class Everything(BaseRoute):
         await self._app(scope, receive, send)
 
 
-async def _expire_uploads(registry: Registry, idle: int) -> None:
+async def _expire_uploads(registry: Registry, fetches: contracts.Fetches, idle: int) -> None:
     while True:
         try:
             if ended := await registry.expire_uploads(idle):
                 logger.info("%d idle upload sessions expired", ended)
+            if left := await fetches.expire(idle):
+                logger.info("%d fetches that nobody goes on with expired", len(left))
         except Exception:  # whatever it was, the next round may do better
             logger.exception("idle upload sessions could not be expired")
         await asyncio.sleep(min(idle / _SWEEPS, _LONGEST_SWEEP))
