@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +61,6 @@ async def caching(
     policies: tuple[Policy, ...] = (),
     local: tuple[str, ...] = (),
     offline: bool = False,
-    connect: Callable[[Upstream], UpstreamClient] = lambda upstream: UpstreamClient(upstream, bounds=QUICK),
     **table: Any,
 ) -> AsyncIterator[Place]:
     """The upstream is called UP; `table` are further keys of it. `target` is HOST:PORT."""
@@ -76,7 +75,7 @@ async def caching(
             registry,
             Fetches(store.fetches, store.blobs),
             offline=offline,
-            connect=connect,
+            connect=lambda upstream: UpstreamClient(upstream, bounds=QUICK, clock=clock),
             clock=clock,
         )
         gate = Gate(
