@@ -448,7 +448,8 @@ async def test_a_fetch_that_ends_just_before_it_is_locked_is_begun_anew(
 ) -> None:
     script, claims = Script(CONTENT), Claims(store)
     (fetches,) = workers(store, 1)
-    lock, ended = Fetch.lock, []
+    lock = Fetch.lock
+    ended: list[str] = []
 
     def late(self: Fetch) -> bool:
         if not ended:
