@@ -1,6 +1,5 @@
 """What else looks at the index finds nothing wrong with what was fetched: fsck, its repairs, retention."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +13,7 @@ from storage.check import check
 from storage.database import Connection
 from storage.digest import Digest
 from storage.rewriting import rewrite
-from tests.cache.places import UP, Place, caching, new_name, push, states
+from tests.cache.places import UP, Place, caching, landed, new_name, push
 from tests.upstream.proxy import Fault, Rule
 
 
@@ -68,9 +67,7 @@ async def test_an_index_that_is_mended_needs_nothing_of_it(place: Place) -> None
 async def test_a_blob_that_is_lost_comes_again_with_the_next_pull(place: Place) -> None:
     image = await push(place.origin, new_name())
     layer = f"/v2/{UP}/{image.name}/blobs/{Digest.of(image.layer)}"
-    async with asyncio.timeout(10):
-        while states(place)[-1:] != ["hit"]:  # it may still be landing when its last byte is sent
-            assert (await place.client.get(layer)).content == image.layer
+    await landed(place, layer)
     Path(place.store.layout.blob(Digest.of(image.layer))).unlink()
     await check(place.store, read=read, repair=True)
     assert any("the next pull fetches it again" in message for message in await findings(place))

@@ -8,7 +8,7 @@ import pytest
 from storage.digest import Digest
 from tests.api.world import push_blob, push_image, push_manifest
 from tests.builders import OCI_IMAGE, blob, descriptor, image, index
-from tests.cache.places import UP, Place, caching, new_name, push, states
+from tests.cache.places import UP, Place, caching, landed, new_name, push, states
 from tests.upstream.proxy import Fault, Rule
 
 
@@ -184,7 +184,7 @@ async def test_names_that_are_ours_alone(tmp_path: Path, upstream: str) -> None:
 
 async def test_a_mount_from_what_was_fetched(place: Place) -> None:
     image = await push(place.origin, new_name())
-    await pull(place.client, f"{UP}/{image.name}")
+    await landed(place, f"/v2/{UP}/{image.name}/blobs/{Digest.of(image.layer)}")
     for source in ({"from": f"{UP}/{image.name}"}, {}):
         mounted = await place.client.post(
             f"/v2/{new_name()}/blobs/uploads/", params={"mount": str(Digest.of(image.layer)), **source}
