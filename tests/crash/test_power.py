@@ -101,6 +101,7 @@ def push_and_cut(device: Disk, host: str, clients: list[Client], seconds: float)
     """How many writes were refused while there was power."""
     ledger = clients[0].ledger
     ledger.refused.clear()
+    ledger.dark = False
     for client in clients:
         client.host = host
     threads = [threading.Thread(target=client.push_until_cut) for client in clients]
@@ -108,6 +109,7 @@ def push_and_cut(device: Disk, host: str, clients: list[Client], seconds: float)
         thread.start()
     threads[0].join(seconds)
     refused = len(ledger.refused)
+    ledger.darken()
     device.cut()
     for thread in threads:
         thread.join()
