@@ -40,6 +40,8 @@ from registry.auth.tokens import Tokens
 from registry.build_caches import superseded_of
 from registry.builds import keep_builds
 from registry.cache.bounds import Bounds, budgets_of
+from registry.cache.cache import Cache
+from registry.cache.fetches import Fetches
 from registry.cache.routing import Routing
 from registry.changes import Guard
 from registry.consistency import access_rules_of
@@ -58,6 +60,7 @@ from registry.retention_rules import untagged_of
 from registry.scrub import scrub
 from registry.settings import Settings
 from registry.trail import STDERR, Sink, Trail
+from storage import contracts
 from storage.secrets import Secrets
 from storage.store import Store, open_store
 
@@ -83,6 +86,19 @@ def open_settings(settings: Settings) -> Store:
         allow_network=settings.allow_network_fs,
         serving=True,
     )
+
+
+def cache_of(
+    settings: Settings, store: Store, registry: Registry, bounding: Sequence[Bounds]
+) -> Cache | None:
+    if not settings.upstreams:
+        return None
+
+    def look() -> None:
+        for bounds in bounding:
+            bounds.look_soon()
+
+    return Cache(registry, Fetches(store.fetches, store.blobs, ended=look), offline=settings.offline)
 
 
 def routing_of(settings: Settings) -> Routing:
@@ -156,7 +172,6 @@ def audits(settings: Settings, coming: Entrance, lines: Sink) -> list[Audit]:
 
 
 def bounds(registry: Registry, store: Store, settings: Settings) -> list[Bounds]:
-    """Told of all that is fetched."""
     budgets = budgets_of(settings.upstreams, settings.cache_size)
     return [Bounds(store, budgets, registry.pulls.flush)] if settings.upstreams else []
 
@@ -179,7 +194,8 @@ def tasks(
     builds = (settings.build_cache, rules, guards(settings), registry.tell)
     building = [keep_builds(store, *builds)] if settings.gc and settings.build_cache else []
     reading = [scrub(store, settings.scrub_rate)] if settings.scrub_rate else []
-    always = [_expire_uploads(registry, settings.upload_expiry), noting, *(each.keep() for each in bounding)]
+    expiring = _expire_uploads(registry, store.fetches, settings.upload_expiry)
+    always = [expiring, noting, *(each.keep() for each in bounding)]
     return [*always, *kept, *collecting, *building, *reading]
 
 
@@ -198,6 +214,8 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         limits_of=partial(limits_of, settings.quota),
         sparse=settings.sparse,
     )
+    bounding = bounds(registry, store, settings)
+    cache = cache_of(settings, store, registry, bounding)
     origins = Origins(settings.trusted_proxies, settings.external_url)
     gate = Gate(
         registry,
@@ -210,10 +228,10 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         witnesses=audited,
         requirements=requirements(settings, coming.rules),
         cursors=Cursors(Secrets(store.files, store.layout).key("cursor")),
+        routing=routing_of(settings),
+        cache=cache,
         log=log,
     )
-
-    bounding = bounds(registry, store, settings)
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[dict[str, object]]:
@@ -224,6 +242,8 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+            if cache:
+                await cache.close()
             coming.close()
             if lines:
                 lines.write()
@@ -253,11 +273,13 @@ class Everything(BaseRoute):
         await self._app(scope, receive, send)
 
 
-async def _expire_uploads(registry: Registry, idle: int) -> None:
+async def _expire_uploads(registry: Registry, fetches: contracts.Fetches, idle: int) -> None:
     while True:
         try:
             if ended := await registry.expire_uploads(idle):
                 logger.info("%d idle upload sessions expired", ended)
+            if left := await fetches.expire(idle):
+                logger.info("%d fetches that nobody goes on with expired", len(left))
         except Exception:  # whatever it was, the next round may do better
             logger.exception("idle upload sessions could not be expired")
         await asyncio.sleep(min(idle / _SWEEPS, _LONGEST_SWEEP))

@@ -59,12 +59,12 @@ class Bounds:
     ) -> None:
         self._store, self._budgets, self._flush, self._room = store, budgets, flush, room
         self._evictor = Evictor(store)
-        self._landed = asyncio.Event()
+        self._called = asyncio.Event()
         self._shared: dict[Budget, tuple[int, float]] = {}
 
-    def landed(self) -> None:
-        """Something has come that takes room."""
-        self._landed.set()
+    def look_soon(self) -> None:
+        """Something may have come that takes room."""
+        self._called.set()
 
     async def keep(self) -> None:
         """For ever."""
@@ -74,17 +74,17 @@ class Bounds:
             await asyncio.sleep(max(_REST, pause, (time.monotonic() - begun) * _RESTS))
             try:
                 async with asyncio.timeout(_TIMER):
-                    await self._landed.wait()
+                    await self._called.wait()
             except TimeoutError:
                 continue
 
     async def _look(self) -> float:
         """How long the next one has to wait at least."""
-        self._landed.clear()
+        self._called.clear()
         try:
             await self.enforce()
         except StoreBusy:  # another worker evicts, or it is collected
-            self._landed.set()
+            self._called.set()
             return _BUSY
         except (StorageError, OSError) as error:
             logger.error("what was fetched is kept within no bounds: %s", error)
