@@ -22,6 +22,9 @@ class Ledger:
 
     A request adds its outcome when it is sent; when it is acknowledged, nothing else is legal any more. But
     where garbage is collected, a blob may go unless it is `needed`: named by an acknowledged manifest.
+
+    From `darken` on nothing counts as acknowledged: without power no answer is sent, but while the harness
+    cuts it, file systems say that something is synced that is not (docs/decisions/014).
     """
 
     collecting: bool = False
@@ -31,6 +34,7 @@ class Ledger:
     touched: set[str] = field(default_factory=set)
     acked: Counter[str] = field(default_factory=Counter)
     refused: list[str] = field(default_factory=list)
+    dark: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def attempt(self, outcomes: dict[str, str]) -> None:
@@ -43,8 +47,15 @@ class Ledger:
         """Whether a collector may have taken it."""
         return self.collecting and "/blobs/" in path and path not in self.needed
 
-    def settle(self, verb: str, outcomes: dict[str, str]) -> None:
+    def darken(self) -> None:
         with self.lock:
+            self.dark = True
+
+    def settle(self, verb: str, outcomes: dict[str, str]) -> None:
+        """Raises ConnectionAbortedError in the dark: the outcome stays unknown."""
+        with self.lock:
+            if self.dark:
+                raise ConnectionAbortedError
             self.acked[verb] += 1
             for path, digest in outcomes.items():
                 self.legal[path] = {digest}
