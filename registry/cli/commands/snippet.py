@@ -34,7 +34,7 @@ def _name(text: str) -> str:
 
 @click.command()
 @click.argument("client", type=click.Choice(list(SNIPPETS)), metavar="CLIENT")
-@click.option("--url", metavar="URL", callback=_url, help="Where clients find the server; else as it is set.")
+@click.option("--url", metavar="URL", callback=_url, help="Where clients find the server.")
 @click.option(
     "--upstream",
     "names",
@@ -47,6 +47,8 @@ def _name(text: str) -> str:
 @settings_options("host", "port", "external_url", "tls_cert", "tls_self_signed")
 def snippet(client: str, url: str, names: tuple[str, ...], as_json: bool, settings: Settings) -> None:
     """Print what CLIENT needs in its own files to pull through this server, and to push to it.
+
+    Its address and the upstreams are those of the settings, unless they are given here.
 
     CLIENT is docker-mirror, containerd, podman, buildkit, kind, k3d, github-actions or gitlab. The text is
     printed below the path of its file; JSON has no comments, and comes without.
@@ -66,6 +68,8 @@ def snippet(client: str, url: str, names: tuple[str, ...], as_json: bool, settin
             f"warning: {place.url} is this machine, which {client} does not reach by that: give --url with "
             "an address that it reaches, and serve there"
         )
+    if wanted.only and not names and not _is_default(settings, wanted.only):
+        say(f"warning: {wanted.only} is not the default upstream by these settings, which {client} needs")
     say(wanted.after)
     show(lambda: [asdict(file) for file in files], lambda: shown(files).rstrip("\n"), as_json=as_json)
 
@@ -75,8 +79,13 @@ def _own_url(settings: Settings) -> str:
     return settings.external_url or f"{scheme}://{address(reachable(settings.host), settings.port)}"
 
 
-def _upstreams(_settings: Settings) -> tuple[str, ...]:
-    return (HUB,)
+def _upstreams(settings: Settings) -> tuple[str, ...]:
+    # A server does not start where both keys have the same one; that is not this command's to say.
+    return tuple(dict.fromkeys(each.name for each in (*settings.upstream, *settings.mirror))) or (HUB,)
+
+
+def _is_default(settings: Settings, name: str) -> bool:
+    return any(each.default for each in settings.upstream if each.name == name)
 
 
 def _for(client: str, only: str, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -142,8 +142,9 @@ def test_gitlab(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("client", SNIPPETS)
 def test_the_path_is_on_top_and_nothing_else_is_printed(client: str) -> None:
-    result = run(client, "--url", URL)
-    listed = json.loads(run(client, "--url", URL, "--json").stdout)
+    asked = (client, "--url", URL, "--upstream", "docker.io")
+    result = run(*asked)
+    listed = json.loads(run(*asked, "--json").stdout)
     parts = [
         each["text"] if each["form"] == "json" else f"# {each['path']}\n{each['text']}" for each in listed
     ]
@@ -172,6 +173,32 @@ def test_who_has_a_network_of_its_own_is_not_led_to_itself(client: str) -> None:
 def test_the_address_is_the_one_that_is_set(flags: list[str], found: str) -> None:
     result = run("docker-mirror", *flags)
     assert json.loads(result.stdout)["registry-mirrors"] == [found], result.stderr
+
+
+HUB = 'upstream = [{name = "docker.io", default = true}]\n'
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ("", ["docker.io"]),
+        ('mirror = ["ghcr.io", "docker.io"]\n', ["ghcr.io", "docker.io"]),
+        (f'{HUB}mirror = ["ghcr.io"]\n', ["docker.io", "ghcr.io"]),
+    ],
+)
+def test_the_upstreams_are_those_that_are_set(settings: str, names: list[str], tmp_path: Path) -> None:
+    (tmp_path / "registry.toml").write_text(settings)
+    result = run("buildkit", "--url", SAFE, "--config", str(tmp_path / "registry.toml"))
+    assert tomllib.loads(result.stdout) == {"registry": {name: {"mirrors": [SAFE_HOST]} for name in names}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "fits"), [(HUB, True), ('mirror = ["docker.io"]\n', False), ("", False)]
+)
+def test_docker_asks_the_default_upstream_alone(settings: str, fits: bool, tmp_path: Path) -> None:
+    (tmp_path / "registry.toml").write_text(settings)
+    result = run("docker-mirror", "--config", str(tmp_path / "registry.toml"))
+    assert ("docker.io is not the default upstream by these settings" in result.stderr) is not fits
 
 
 @pytest.mark.parametrize(
