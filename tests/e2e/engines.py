@@ -22,12 +22,13 @@ from tests.e2e.test_containerd import forget
 from tests.e2e.upstreams import DEBIAN, HUB
 
 NOWHERE = "http://127.0.0.1:1"
+OUTSIDE = {"HTTPS_PROXY": NOWHERE, "HTTP_PROXY": NOWHERE, "NO_PROXY": "127.0.0.1"}
 ALL = (HUB, DEBIAN)
 
 
 def kept_in(client: Client) -> Client:
     """What it does outside this machine fails at once."""
-    return client.within(HTTPS_PROXY=NOWHERE, HTTP_PROXY=NOWHERE, NO_PROXY="127.0.0.1")
+    return client.within(**OUTSIDE)
 
 
 def snippet(name: str, host: str, *upstreams: str) -> dict[str, str]:
@@ -219,10 +220,3 @@ class BuildKit(Engine):
     @property
     def there(self) -> Path:
         return self.folder / "built.tar"
-
-
-@contextlib.contextmanager
-def buildkitd(program: Client, cache: Server, folder: Path) -> Iterator[str]:
-    (text,) = snippet("buildkit", cache.host).values()
-    with daemons.buildkit(kept_in(program), folder, text) as address:
-        yield address

@@ -1,6 +1,5 @@
 """Engines pull through the cache, set up by `registry snippet`: what is cold, warm, moved, missing."""
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,14 +9,13 @@ import pytest
 from tests.e2e import engines
 from tests.e2e.cache import ENGINES, Bed, caching
 from tests.e2e.clients import Client
-from tests.e2e.conftest import Require
-from tests.e2e.engines import Ctr, Engine, kept_in, snippet
+from tests.e2e.conftest import Builder, Require
+from tests.e2e.engines import OUTSIDE, Ctr, Engine, kept_in, snippet
 from tests.e2e.images import TAG, make_layout
 from tests.e2e.serving import Server
 from tests.e2e.taking import done
 from tests.e2e.test_podman import with_store
 from tests.e2e.upstreams import DEBIAN, HUB, debian, ours
-from tests.missing import absent
 
 pytestmark = pytest.mark.e2e
 
@@ -54,13 +52,10 @@ def mirrored_docker(bed: Bed, docker: Client, require: Require, scratch: Path) -
 
 
 @pytest.fixture(scope="module")
-def buildctl(bed: Bed, require: Require, scratch: Path) -> Iterator[Client]:
-    if os.geteuid() != 0:
-        absent("BuildKit needs root")
-    require("runc")
-    client = require("buildctl")
-    with engines.buildkitd(require("buildkitd"), bed.cache, scratch / "buildkit") as address:
-        yield client.within(BUILDKIT_HOST=address)
+def buildctl(bed: Bed, builder: Builder) -> Iterator[Client]:
+    (text,) = snippet("buildkit", bed.cache.host).values()
+    with builder("mirrored-buildkit", text, **OUTSIDE) as client:
+        yield client
 
 
 @pytest.fixture(params=WAYS, ids=lambda way: "-".join(way))
