@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.engines import BuildKit, Crane, Ctr, Docker, Engine, Oras, Podman, Skopeo
+from tests.e2e.engines import BuildKit, Crane, Ctr, Docker, DockerBuild, Engine, Oras, Podman, Skopeo
 from tests.e2e.serving import Server, serve
 from tests.e2e.test_podman import with_store
 from tests.e2e.upstreams import Origin
@@ -56,6 +56,7 @@ def daemon(fixture: str, kind: type[Engine]) -> Take:
 
 ENGINES: dict[str, tuple[type[Engine], Take]] = {
     "docker": (Docker, daemon("mirrored_docker", Docker)),
+    "docker-build": (DockerBuild, daemon("mirrored_docker", DockerBuild)),
     "ctr": (Ctr, daemon("ctr", Ctr)),
     "podman": (Podman, stored("podman")),
     "buildah": (Podman, stored("buildah")),

@@ -174,6 +174,29 @@ class Docker(Engine):
         self.client("image", "prune", "--all", "--force")
 
 
+class DockerBuild(Docker):
+    """The BuildKit inside the Docker Engine: what is pulled is the base of a build."""
+
+    def pull(self, upstream: str, repository: str, tag: str = TAG) -> Told:
+        self.forget()
+        (self.folder / "Dockerfile").write_text(f"FROM {repository}:{tag}\nCOPY Dockerfile /\n")
+        done = self.client.within(DOCKER_BUILDKIT="1").attempt("build", "--tag=built", self.folder)
+        return Told(done.returncode, (done.stdout + done.stderr).decode(errors="replace"))
+
+    def image(self, source: Layout) -> frozenset[str]:
+        config = json.loads(source.blobs[config_of(source)])
+        return frozenset(config["rootfs"]["diff_ids"])
+
+    def pulled(self) -> frozenset[str]:
+        """The layers of what was built, without its own."""
+        told = self.client("image", "inspect", "--format={{json .RootFS.Layers}}", "built")
+        return frozenset(json.loads(told)[:-1])
+
+    def forget(self) -> None:
+        super().forget()
+        self.client("builder", "prune", "--all", "--force")
+
+
 @contextlib.contextmanager
 def dockerd(program: Client, cache: Server, folder: Path) -> Iterator[str]:
     (text,) = snippet("docker-mirror", cache.host).values()

@@ -108,7 +108,7 @@ def test_a_tag_that_moves(engine: Engine, way: tuple[str, str], bed: Bed, tmp_pa
 
 # Who has a way past the cache takes it, which here ends at once; the others say what the cache says.
 PAST, MISSING = r"127\.0\.0\.1:1: connect: connection refused", r"not.?found|manifest.?unknown"
-WORDS = {"docker": PAST, "ctr": PAST, "skopeo": PAST}
+WORDS = {"docker": PAST, "docker-build": PAST, "ctr": PAST, "skopeo": PAST}
 # podman and buildah are skopeo's library, and try again for seconds.
 ASKING = [(name, HUB) for name in ENGINES if name not in ("podman", "buildah")]
 
