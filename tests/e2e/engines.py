@@ -3,6 +3,7 @@
 What they do past the cache ends at a port where nobody listens: no test leaves this machine.
 """
 
+import base64
 import contextlib
 import json
 import shutil
@@ -58,6 +59,13 @@ class Engine(ABC):
 
     @abstractmethod
     def forget(self) -> None: ...
+
+    def log_in(self, user: str, password: str) -> None:
+        """To the cache, by the file that a login leaves."""
+        secret = base64.b64encode(f"{user}:{password}".encode()).decode()
+        file = self.folder / "config.json"
+        file.write_text(json.dumps({"auths": {self.cache.host: {"auth": secret}}}))
+        self.client = self.client.within(DOCKER_CONFIG=str(self.folder), REGISTRY_AUTH_FILE=str(file))
 
     def run(self, *arguments: str | Path) -> Told:
         done = self.client.attempt(*arguments)
@@ -140,11 +148,16 @@ class Ctr(Engine):
             name = Path(path).parent.name
             (self.hosts / name).mkdir(parents=True)
             (self.hosts / name / "hosts.toml").write_text(text)
+        self._login: tuple[str, ...] = ()
+
+    def log_in(self, user: str, password: str) -> None:
+        self._login = ("--user", f"{user}:{password}")
 
     def pull(self, upstream: str, repository: str, tag: str = TAG) -> Told:
         self.forget()
         name = f"{upstream}/{'' if '/' in repository else 'library/'}{repository}:{tag}"
-        return self.run("images", "pull", "--hosts-dir", self.hosts, "--all-platforms", name)
+        flags = (f"--hosts-dir={self.hosts}", "--all-platforms", *self._login)
+        return self.run("images", "pull", *flags, name)
 
     def image(self, source: Layout) -> frozenset[str]:
         return frozenset(source.blobs)
