@@ -1,6 +1,8 @@
 """A cache of ours before two upstreams, and engines that pull through it."""
 
 import contextlib
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +25,16 @@ class Bed:
 
 @contextlib.contextmanager
 def caching(folder: Path, *origins: Origin, more: str = "") -> Iterator[Bed]:
-    """`more` is put before the upstreams' tables."""
+    """`more` is put before the upstreams' tables. What was kept is sound in the end."""
     folder.mkdir()
     settings = folder / "registry.toml"
     settings.write_text("\n".join([more, *(origin.table for origin in origins)]))
     settings.chmod(0o600)
     with serve(folder, "--config", str(settings)) as server:
         yield Bed(server, {origin.name: origin for origin in origins})
+    check = [sys.executable, "-m", "registry", "fsck", "--root", str(server.root)]
+    told = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stdout + told.stderr
 
 
 def tool(name: str, kind: type[Engine]) -> Take:

@@ -1,6 +1,7 @@
 """Engines pull through the cache, set up by `registry snippet`: what is cold, warm, moved, missing."""
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +11,13 @@ from tests.e2e import engines
 from tests.e2e.cache import ENGINES, Bed, caching
 from tests.e2e.clients import Client
 from tests.e2e.conftest import Builder, Require
-from tests.e2e.engines import OUTSIDE, Ctr, Engine, kept_in, snippet
+from tests.e2e.engines import OUTSIDE, Crane, Ctr, Engine, kept_in, snippet
 from tests.e2e.images import TAG, make_layout
 from tests.e2e.serving import Server
 from tests.e2e.taking import done
 from tests.e2e.test_podman import with_store
 from tests.e2e.upstreams import DEBIAN, HUB, debian, ours
+from tests.upstream.proxy import Fault
 
 pytestmark = pytest.mark.e2e
 
@@ -163,3 +165,44 @@ def test_podman_goes_on_where_the_cache_keeps_nothing(
 
     assert podman("images", "--quiet")
     podman("rmi", "--all", "--force")
+
+
+SIZE = 300_000
+FAULTS = {
+    "wrong bytes": Fault(flip=SIZE // 2),
+    "cut": Fault(cut=SIZE // 2),
+    "no answer": Fault(drop=True),
+    "a 503": Fault(503),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_transfer_that_fails_once_does_no_harm(
+    fault: str, bed: Bed, require: Require, tmp_path: Path
+) -> None:
+    engine, origin = Crane(require("crane"), bed.cache, tmp_path), bed.origins[DEBIAN]
+    source = make_layout(tmp_path / "source", size=SIZE)
+    origin.push("team/crane", source, "faulty")
+
+    with origin.failing(FAULTS[fault], "/blobs/", times=1) as rule:
+        first = engine.pull(DEBIAN, "team/crane", "faulty")
+        assert rule.times == 0
+        if not first.ok:
+            done(engine.pull(DEBIAN, "team/crane", "faulty"))
+
+    assert engine.pulled() == engine.image(source)
+
+
+def test_an_upstream_that_hangs_holds_nobody_up(ctr: Client, bed: Bed, tmp_path: Path) -> None:
+    engine, origin = Ctr(ctr, bed.cache, tmp_path), bed.origins[DEBIAN]
+    source = make_layout(tmp_path / "source")
+    origin.push("team/ctr", source, "hung")
+    done(engine.pull(DEBIAN, "team/ctr", "hung"))
+
+    with origin.failing(Fault(delay=60)):
+        begun = time.monotonic()
+        done(engine.pull(DEBIAN, "team/ctr", "hung"))
+        assert time.monotonic() - begun < 10
+
+    assert engine.pulled() == engine.image(source)
+    engine.forget()

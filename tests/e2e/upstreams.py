@@ -40,7 +40,7 @@ class Origin:
     @property
     def table(self) -> str:
         """[[upstream]] of the settings; a JSON value is a TOML value here. Tags are asked for each time."""
-        fresh = {"ttl": 0, "stale": 0, "negative_ttl": 0}
+        fresh = {"ttl": 0, "stale": 0, "negative_ttl": 0, "deadline": 1}
         keys = {"name": self.name, "url": self.proxy.url, "username": USER, **fresh, **self.settings}
         return "\n".join(
             ["[[upstream]]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), ""]
@@ -69,12 +69,15 @@ class Origin:
         asked = [each.target for each in self.proxy.seen if each.method == "GET"]
         return {digest: sum(digest in target for target in asked) for digest in digests}
 
-    @contextlib.contextmanager
-    def off(self) -> Iterator[None]:
+    def off(self) -> contextlib.AbstractContextManager[Rule]:
         """Whoever connects gets no answer."""
-        rule = Rule(Fault(drop=True))
+        return self.failing(Fault(drop=True))
+
+    @contextlib.contextmanager
+    def failing(self, fault: Fault, path: str = "", times: int = -1) -> Iterator[Rule]:
+        rule = Rule(fault, path, times=times)
         self.proxy.rules.insert(0, rule)
-        yield
+        yield rule
         self.proxy.rules.remove(rule)
 
 
