@@ -23,6 +23,10 @@ FileSize = Callable[[Digest], int | None]
 """The size in bytes of a digest's file, None if there is none: one stat, so it may run in a transaction."""
 
 
+def is_fetched(repository: str) -> bool:
+    return repository.startswith(FETCHED)
+
+
 def find_repository(connection: Connection, name: str) -> int | None:
     row = connection.execute("SELECT id FROM repositories WHERE name = ?", (name,)).fetchone()
     return row[0] if row else None
