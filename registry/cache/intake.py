@@ -42,7 +42,9 @@ class Intake:
             asyncio.timeout(self._silence()) as silence,
             self._wanted.source(self._written) as stream,
         ):
+            silence.reschedule(None)  # what the disk takes is not the upstream's time
             await self._announce(stream)
+            silence.reschedule(self._loop.time() + self._silence())
             async for chunk in stream.chunks:
                 silence.reschedule(None)
                 await self._write(chunk)

@@ -1,7 +1,8 @@
 """A cache before an upstream that fails as it is told to, in one process; and clocks that stand still."""
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping
+import json
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +61,6 @@ async def caching(
     policies: tuple[Policy, ...] = (),
     local: tuple[str, ...] = (),
     offline: bool = False,
-    connect: Callable[[Upstream], UpstreamClient] = lambda upstream: UpstreamClient(upstream, bounds=QUICK),
     **table: Any,
 ) -> AsyncIterator[Place]:
     """The upstream is called UP; `table` are further keys of it. `target` is HOST:PORT."""
@@ -75,7 +75,7 @@ async def caching(
             registry,
             Fetches(store.fetches, store.blobs),
             offline=offline,
-            connect=connect,
+            connect=lambda upstream: UpstreamClient(upstream, bounds=QUICK, clock=clock),
             clock=clock,
         )
         gate = Gate(
@@ -119,3 +119,8 @@ async def push(client: httpx.AsyncClient, name: str, tag: str = "v1", *, size: i
     raw = image(descriptor(config, OCI_CONFIG), [descriptor(layer)])
     await push_manifest(client, name, raw, tag)
     return Image(name, config, layer, raw)
+
+
+def states(place: Place) -> list[str]:
+    """What the access log says of each request that was answered from the cache."""
+    return [line["cache"] for line in map(json.loads, place.lines) if "cache" in line]
