@@ -37,6 +37,7 @@ from registry.auth.passwords import Passwords
 from registry.auth.robots import Robots
 from registry.auth.rules import Rules
 from registry.auth.tokens import Tokens
+from registry.cache.routing import Routing
 from registry.changes import Guard
 from registry.consistency import access_rules_of
 from registry.gc import collect_in_turn, rules_of
@@ -45,6 +46,7 @@ from registry.meters.request_rate import RequestRate
 from registry.policies.access_rules import AccessRules
 from registry.policies.no_delete import NoDelete
 from registry.policies.read_only import ReadOnly
+from registry.policies.upstream_names import UpstreamNames
 from registry.pulls import Pulls
 from registry.quotas import limits_of
 from registry.registry import Registry
@@ -79,10 +81,15 @@ def open_settings(settings: Settings) -> Store:
     )
 
 
+def routing_of(settings: Settings) -> Routing:
+    return Routing(settings.upstreams, settings.local, settings.external_url)
+
+
 def policies(settings: Settings, rules: Rules) -> list[Policy]:
     undeletable: list[Policy] = [] if settings.delete else [NoDelete()]
     unchanging: list[Policy] = [ReadOnly()] if settings.read_only else []
-    return [*unchanging, AccessRules(rules), *undeletable]
+    fetched: list[Policy] = [UpstreamNames(routing_of(settings))] if settings.upstreams else []
+    return [*unchanging, AccessRules(rules), *fetched, *undeletable]
 
 
 @dataclass(frozen=True, slots=True)

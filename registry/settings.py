@@ -15,6 +15,7 @@ from registry.kinds import (
     NETWORKS,
     PATH,
     PATTERNS,
+    REPOSITORIES,
     SPAN,
     SWITCH,
     URL,
@@ -26,6 +27,7 @@ from registry.kinds import (
 from registry.quotas import QUOTA, Quota
 from registry.rates import RATE, Rate
 from registry.retention_rules import RETENTION, Rule
+from registry.upstream.settings import MIRRORS, UPSTREAMS, Upstream, join_upstreams
 
 PREFIX = "REGISTRY_"
 AUTO = "auto"
@@ -207,6 +209,32 @@ class Settings:
         default=(),
         metadata=_about(RATE, "How many requests a client may make: tables as docs/limits.md has them."),
     )
+    upstream: tuple[Upstream, ...] = field(
+        default=(),
+        metadata=_about(
+            UPSTREAMS, "Registries whose images are fetched and kept here: tables as docs/cache.md has them."
+        ),
+    )
+    mirror: tuple[Upstream, ...] = field(
+        default=(),
+        metadata=_about(
+            MIRRORS, "The same in short, for registries that ask for no login: docker.io, or NAME=URL."
+        ),
+    )
+    local: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            REPOSITORIES, "Repositories that no upstream is asked for, whatever it has under their names."
+        ),
+    )
+    offline: bool = field(
+        default=False, metadata=_about(SWITCH, "Ask no upstream: of its images, serve what is here.")
+    )
+
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """All of them. Raises Misfit where the two keys do not go together."""
+        return join_upstreams(self.upstream, self.mirror)
 
     @property
     def serves_https(self) -> bool:

@@ -23,10 +23,17 @@ from storage.uploads import Idleness
 
 
 class BlobFile(Protocol):
+    """A blob of which all is there, or which still lands: then its calls wait for what they are to give.
+
+    `ready` is for who takes bytes from `descriptor`: it waits for the byte at `start`, and tells how many of
+    the `length` from there on can be taken. What can't land any more raises, and no answer may end as whole.
+    """
+
     @property
     def size(self) -> int: ...
     @property
     def descriptor(self) -> int | None: ...
+    async def ready(self, start: int, length: int) -> int: ...
     async def read(self, pieces: Sequence[tuple[int, int]]) -> list[bytes]: ...
     def chunks(self, start: int, length: int) -> AsyncIterator[bytes]: ...
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from registry.auth.addresses import is_local
-from registry.kinds import FILE, SWITCH, Kind, Misfit
+from registry.kinds import FILE, SWITCH, Kind, Misfit, seconds
 from registry.tables import read_tables, read_toml
 from registry.upstream.addresses import is_public
 from registry.upstream.origins import Origin, read_origin
@@ -22,7 +22,12 @@ _SECRETS = ("password",)
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One registry. `realms` and `redirects` are hosts, with `:port` where it is not the scheme's own."""
+    """One registry. `realms` and `redirects` are hosts, with `:port` where it is not the scheme's own.
+
+    In seconds: `ttl`, how long a tag is served without a question; `stale`, how much longer it is served
+    while the question is on its way; `negative_ttl`, how long what is missing is taken for missing;
+    `deadline`, how long the upstream is waited for where something older can be served.
+    """
 
     name: str
     url: str
@@ -36,6 +41,10 @@ class Upstream:
     library: bool = False
     ca_file: str = ""
     default: bool = False
+    ttl: int = 60
+    stale: int = 60
+    negative_ttl: int = 30
+    deadline: int = 5
 
     @property
     def origin(self) -> Origin:
@@ -111,6 +120,10 @@ _KEYS: Mapping[str, Kind] = {
     "library": SWITCH,
     "ca_file": FILE,
     "default": SWITCH,
+    "ttl": seconds(0),
+    "stale": seconds(0),
+    "negative_ttl": seconds(0),
+    "deadline": seconds(1),
 }
 
 
@@ -172,10 +185,12 @@ UPSTREAMS = Kind(
     "TOML",
     _upstreams,
     read_toml,
+    secret=True,
 )
 MIRRORS = Kind(
     "registries such as docker.io or ghcr.io=https://ghcr.example.com; as text, with spaces between",
     "NAMES",
     _mirrors,
     lambda text: text.replace(",", " ").split(),
+    several=True,
 )
