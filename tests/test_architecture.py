@@ -25,7 +25,7 @@ LAYERS = (
         *("registry.scrub", "registry.gc", "registry.retention", "registry.policies", "registry.guards"),
         *("registry.rates", "registry.meters", "registry.trail"),
     ),
-    ("registry.cache", "registry.fsck", "registry.reindex"),
+    ("registry.fsck", "registry.reindex"),
     ("registry.api",),
     ("registry.dropin", "registry.settings", "registry.consistency", "registry.config"),
     ("registry.app",),
