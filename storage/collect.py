@@ -10,21 +10,23 @@ installs it again.
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from storage import marking, sweeping
+from storage import graces, marking, sweeping
+from storage.batches import loads, pieces
 from storage.blobs import BlobStore
 from storage.database import Connection, Database, note_time
 from storage.digest import Digest
-from storage.errors import IndexFailed
 from storage.files import temporary_root
 from storage.garbage import Item, Report, Rules
+from storage.graces import Receiving
 from storage.history import prune
 from storage.locks import held
 from storage.marking import Marked
 from storage.marks import has_marks
+from storage.removal import require_sound_index, unlink
 from storage.rows import reveal_blob
 from storage.snapshot import snapshot
 from storage.store import Store
@@ -36,14 +38,18 @@ Sweep = Callable[[Connection, Marked, int, Sequence[int]], Swept]
 Tell = Callable[[Item], None]
 Progress = Callable[[int], None]
 
+_BUSY = "another process collects garbage, or makes a backup, here: try again when it has ended"
 _MARKS = 500  # rows in one transaction
 _SWEPT = 200  # the same of what goes: it holds every writer up
+_SUPERSEDED = 20  # manifests that are marked with what they name
+_AT_ONCE = -1  # seconds that what no tag names is kept before it is marked
 _LOAD = 2000  # rows of manifests and of what they name
-_FILES = 128  # in one transaction, and open at once
-_LARGE = 2**20  # bytes of a file
 _PAGES = 200  # of the index, given back in one transaction
-_CHECK = "PRAGMA integrity_check(1)"  # quick_check compares no index with its table
 _EVER = 2**62  # later than any mark
+
+
+def everywhere(_: str) -> bool:
+    return True
 
 
 async def collect(
@@ -63,14 +69,32 @@ async def collect(
     looked at.
     """
     store.files.require_sound()
-    busy = "another process collects garbage, or makes a backup, here: try again when it has ended"
-    with held(store.layout.gc_lock, busy), store.database.scanning() as connection:
+    with held(store.layout.gc_lock, _BUSY), store.database.scanning() as connection:
         if first:
             await first()
         collector = Collector(
             store.database, store.blobs, connection, rules, pause=pause, tell=tell, progress=progress
         )
         return await collector.run(_receiving(store), walk=walk)
+
+
+async def collect_in(
+    store: Store,
+    rules: Rules,
+    chosen: Callable[[str], bool],
+    *,
+    first: Callable[[], Awaitable[object]] | None = None,
+    pause: float = 0.0,
+) -> Report:
+    """A pass through some repositories alone, which those need more often. As `collect` raises."""
+    store.files.require_sound()
+    with held(store.layout.gc_lock, _BUSY), store.database.scanning() as connection:
+        if first:
+            await first()
+        collector = Collector(
+            store.database, store.blobs, connection, rules, pause=pause, tell=lambda _: None
+        )
+        return await collector.run_in(chosen, _receiving(store))
 
 
 async def foresee(store: Store, rules: Rules) -> tuple[list[Item], list[Item], Report]:
@@ -100,12 +124,16 @@ async def foresee(store: Store, rules: Rules) -> tuple[list[Item], list[Item], R
     return now, later, both
 
 
-def _receiving(store: Store) -> Callable[[Connection], set[str]]:
-    """The repositories that uploads are on their way into."""
-
-    def query(connection: Connection) -> set[str]:
-        rows = connection.execute("SELECT id, repository FROM uploads").fetchall()
-        return {repository for upload, repository in rows if store.uploads.exists(upload)}
+def _receiving(store: Store) -> Callable[[Connection], Receiving]:
+    def query(connection: Connection) -> Receiving:
+        rows = connection.execute("SELECT id, repository, started FROM uploads ORDER BY started DESC")
+        # By the wall clock, as nothing else is noted of them; one that was set back makes them all new.
+        now = int(time.time())
+        return {
+            repository: max(0, now - started)
+            for upload, repository, started in rows.fetchall()
+            if store.uploads.exists(upload)
+        }
 
     return query
 
@@ -129,19 +157,9 @@ class Collector:
         self._report = Report()
         self._is_sound = False
 
-    async def run(self, receiving: Callable[[Connection], set[str]], *, walk: bool) -> Report:
+    async def run(self, receiving: Callable[[Connection], Receiving], *, walk: bool) -> Report:
         begun = time.monotonic()
-        await self._void_old_marks()
-        busy = await self._look(receiving)
-        last = 0
-        while found := await self._look(marking.repositories, last):
-            for repository in found:
-                await self._mark_manifests(repository)
-                await self._mark_links(repository)
-                before = await self._threshold(repository, busy)
-                await self._sweep_manifests(repository, before)
-                await self._sweep_links(repository, before)
-            last = found[-1].id
+        await self.run_in(everywhere, receiving)
         await self._sweep_unlinked()
         if walk:
             await self._sweep_strays()
@@ -150,6 +168,22 @@ class Collector:
         self._report.waiting, self._report.waiting_bytes = await self._look(marking.count_waiting)
         await self._write(self._note_end, durable=False)
         self._report.seconds = time.monotonic() - begun
+        return self._report
+
+    async def run_in(
+        self, chosen: Callable[[str], bool], receiving: Callable[[Connection], Receiving]
+    ) -> Report:
+        """The part of a pass that is about some repositories alone."""
+        await self._void_old_marks()
+        busy = await self._look(receiving)
+        last = 0
+        while found := await self._look(marking.repositories, last):
+            for repository in found:
+                if chosen(repository.name):
+                    await self._mark_manifests(repository)
+                    await self._mark_links(repository)
+                    await self._sweep_repository(repository, busy)
+            last = found[-1].id
         return self._report
 
     async def _look(self, query: Callable[..., Result], *arguments: Any) -> Result:
@@ -192,10 +226,15 @@ class Collector:
         await self._write(marking.begin_marks, boot, durable=False)
 
     async def _mark_manifests(self, repository: Marked) -> None:
-        kept = self._rules.untagged(repository.name)
+        swift = self._rules.superseded(repository.name) is not None
+        kept = _AT_ONCE if swift else self._rules.untagged(repository.name)
         since = 0 if kept is None else self._database.clock.now() - kept
         dead, alive = await self._look(marking.judge_manifests, repository.id, since)
-        await self._set_marks("manifests", repository, dead)
+        if swift:
+            for some in pieces(dead, _SUPERSEDED):
+                await self._write(marking.mark_superseded, repository.id, some, durable=False, shown=True)
+        else:
+            await self._set_marks("manifests", repository, dead)
         await self._clear_marks("manifests", repository, alive)
 
     async def _mark_links(self, repository: Marked) -> None:
@@ -208,36 +247,33 @@ class Collector:
         await self._clear_marks("links", repository, await self._look(marking.named_again, repository.id))
 
     async def _set_marks(self, table: str, repository: Marked, blobs: Sequence[int]) -> None:
-        for some in _pieces(blobs, _MARKS):
+        for some in pieces(blobs, _MARKS):
             # Shown: an answer kept from before would go on saying "here" without taking the mark off.
             await self._write(marking.set_marks, table, repository.id, some, durable=False, shown=True)
 
     async def _clear_marks(self, table: str, repository: Marked, blobs: Sequence[int]) -> None:
-        for some in _pieces(blobs, _MARKS):
+        for some in pieces(blobs, _MARKS):
             await self._write(marking.clear_marks, table, repository.id, some, durable=False)
 
     # -- sweeping ------------------------------------------------------------------------------------
 
-    async def _threshold(self, repository: Marked, busy: set[str]) -> int:
-        """What was marked until then may go."""
-        if self._rules.at_once:
-            return _EVER
-        now, grace = self._database.clock.now(), self._rules.grace
-        if repository.name in busy or repository.active > now - grace:
-            if await self._look(has_marks, repository.id):
-                self._report.held_up.append(repository.name)
-            return now - max(self._rules.patience, grace)
-        return now - grace
-
-    async def _sweep_manifests(self, repository: Marked, before: int) -> None:
-        ripe = await self._look(sweeping.ripe_manifests, repository.id, before)
-        for some in _loads(ripe, _LOAD):
-            await self._sweep(sweeping.sweep_manifests, repository, before, some)
-
-    async def _sweep_links(self, repository: Marked, before: int) -> None:
-        ripe = await self._look(sweeping.ripe_links, repository.id, before)
-        for some in _pieces(ripe, _SWEPT):
+    async def _sweep_repository(self, repository: Marked, busy: Receiving) -> None:
+        rules, now = self._rules, self._database.clock.now()
+        grace = rules.superseded(repository.name)
+        if rules.at_once:
+            before = quick = _EVER
+        else:
+            before = graces.ripe(rules, repository, busy, now)
+            quick = before if grace is None else graces.superseded(grace, repository, busy, now)
+        sweep = sweeping.sweep_manifests if grace is None else sweeping.sweep_superseded
+        found = await self._look(sweeping.ripe_manifests, repository.id, quick)
+        for load in loads(found, _LOAD):
+            await self._sweep(sweep, repository, quick, load)
+        for some in pieces(await self._look(sweeping.ripe_links, repository.id, before), _SWEPT):
             await self._sweep(sweeping.sweep_links, repository, before, some)
+        is_held_up = not rules.at_once and graces.is_active(rules, repository, busy, now)
+        if is_held_up and await self._look(has_marks, repository.id):
+            self._report.held_up.append(repository.name)
 
     async def _sweep(self, sweep: Sweep, repository: Marked, before: int, blobs: Sequence[int]) -> None:
         await self._require_sound_index()
@@ -248,7 +284,7 @@ class Collector:
     async def _sweep_unlinked(self) -> None:
         after = 0
         while end := await self._look(marking.end_of_blobs, after):
-            for some in _pieces(await self._look(sweeping.unlinked, after, end[0]), _SWEPT):
+            for some in pieces(await self._look(sweeping.unlinked, after, end[0]), _SWEPT):
                 await self._require_sound_index()
                 await self._unlink(await self._write(sweeping.release, some))
             after, count = end
@@ -283,42 +319,21 @@ class Collector:
             self._report.returned += 1
 
     async def _unlink(self, files: Sequence[Gone]) -> list[Gone]:
-        """Take the files of digests that no row speaks for; return those that went."""
-        gone: list[Gone] = []
-        for some in _pieces(files, _FILES):
-            gone += await self._take_files(self._blobs, some) if self._blobs else some
+        """Those that went."""
+        begun = time.monotonic()
+        gone = await unlink(self._database, self._blobs, files) if self._blobs else [*files]
         self._report.files += len(gone)
         self._report.freed += sum(each.size for each in gone)
+        await self._rest(begun)
         return gone
-
-    async def _take_files(self, blobs: BlobStore, files: Sequence[Gone]) -> list[Gone]:
-        def change(connection: Connection) -> list[Gone]:
-            unclaimed = [file for file in files if not sweeping.is_spoken_for(connection, file.digest)]
-            for file in unclaimed:
-                blobs.unlink(file.digest)
-            return unclaimed
-
-        # Open meanwhile: to give a large file's room back takes longer than the lock may be held.
-        large = [file.digest for file in files if file.size >= _LARGE]
-        opened: list[int] = []
-        try:
-            if large:
-                await settle(asyncio.to_thread(blobs.hold, large, opened))
-            return await self._write(change, durable=False)
-        finally:
-            if opened:
-                await settle(asyncio.to_thread(blobs.let_go, opened))
 
     # -- before and after ----------------------------------------------------------------------------
 
     async def _require_sound_index(self) -> None:
         """Before the first sweep. Raises IndexFailed: a damaged index may have lost what names something."""
-        if self._is_sound:
-            return
-        (found,) = await self._look(marking.column, _CHECK)
-        if found != "ok":
-            raise IndexFailed(f"the index is damaged ({found}): nothing is collected; run `registry fsck`")
-        self._is_sound = True
+        if not self._is_sound:
+            await self._look(require_sound_index)
+            self._is_sound = True
 
     async def _give_pages_back(self) -> None:
         (free,) = await self._look(marking.column, "PRAGMA freelist_count")
@@ -337,25 +352,6 @@ def _vacuum(connection: Connection) -> int:
     """Give a few pages back; return how many are left."""
     connection.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
     return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
-
-
-def _loads(weighed: Sequence[tuple[int, int]], limit: int) -> Iterator[list[int]]:
-    """Ids in lists that weigh about as much as the limit allows."""
-    load: list[int] = []
-    weight = 0
-    for blob, each in weighed:
-        if load and weight + each > limit:
-            yield load
-            load, weight = [], 0
-        load.append(blob)
-        weight += each
-    if load:
-        yield load
-
-
-def _pieces(found: Sequence[Any], count: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(found), count):
-        yield found[start : start + count]
 
 
 def expected_rows(store: Store) -> int:

@@ -10,18 +10,24 @@ def keep_a_month(_: str) -> int | None:
     return 30 * DAY
 
 
+def as_all(_: str) -> int | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Times in seconds. `untagged`: how long a repository keeps what no tag names any more; None for ever.
 
     `patience`: a mark as old as that is swept although uploads go on into its repository. `at_once` waits for
-    nothing: right only where nobody is served.
+    nothing: right only where nobody is served. `superseded`: the grace of what lost its last tag, with all
+    that it alone named, where tags are written anew all the time; None where it is as everywhere.
     """
 
     grace: int = HOUR
     patience: int = DAY
     untagged: Callable[[str], int | None] = keep_a_month
     at_once: bool = False
+    superseded: Callable[[str], int | None] = as_all
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from storage.rows import (
     ensure_blob,
     ensure_repository,
     find_repository,
+    is_fetched,
     reveal_blob,
 )
 
@@ -69,8 +70,9 @@ _PULLED = (
     "UPDATE manifests SET pulled = store_time()"
     " WHERE repository = (SELECT id FROM repositories WHERE name = ?)"
     " AND blob = (SELECT id FROM blobs WHERE digest = ?)"
-    " AND (pulled IS NULL OR pulled < store_time() - 3600)"
+    " AND (pulled IS NULL OR pulled < store_time() - ?)"
 )
+_COARSE = 3600  # seconds: so that most notes change nothing
 _PULLS = 500  # noted in one transaction: it holds every writer up
 _MANY_EDGES = 500  # look-ups that the event loop can spare time for
 COLUMNS = (
@@ -180,10 +182,11 @@ class Manifests:
         await self._database.write(change, durable=False)
 
     async def note_pulls(self, pulls: Sequence[tuple[str, Digest]]) -> None:
-        """Note that manifests were pulled just now; to the hour, so that most notes change nothing."""
+        """Note that manifests were pulled just now: to the second what was fetched, all else to the hour."""
 
         def change(connection: Connection, some: Sequence[tuple[str, Digest]]) -> None:
-            connection.executemany(_PULLED, [(name, digest.binary) for name, digest in some])
+            values = [(name, digest.binary, 0 if is_fetched(name) else _COARSE) for name, digest in some]
+            connection.executemany(_PULLED, values)
 
         for start in range(0, len(pulls), _PULLS):
             await self._database.write(partial(change, some=pulls[start : start + _PULLS]), durable=False)

@@ -86,6 +86,21 @@ def set_marks(connection: Connection, table: str, repository: int, blobs: Sequen
     )
 
 
+def mark_superseded(connection: Connection, repository: int, blobs: Sequence[int]) -> None:
+    """Manifests, and at the same second what they alone name: so that one grace ends for all of it."""
+    (mark,) = connection.execute("SELECT store_time() + 1").fetchone()
+    for blob in blobs:
+        connection.execute(
+            "UPDATE manifests SET mark = ? WHERE repository = ? AND blob = ? AND mark IS NULL",
+            (mark, repository, blob),
+        )
+    connection.executemany(
+        "UPDATE links SET mark = ?1 WHERE repository = ?2 AND mark IS NULL AND blob IN"
+        f" (SELECT child FROM edges WHERE repository = ?2 AND parent = ?3) AND NOT {IS_NAMED}",
+        [(mark, repository, blob) for blob in blobs],
+    )
+
+
 def clear_marks(connection: Connection, table: str, repository: int, blobs: Sequence[int]) -> None:
     connection.executemany(
         f"UPDATE {table} SET mark = NULL WHERE repository = ? AND blob = ?",

@@ -15,10 +15,17 @@ HELD = (
 )
 """Of a row of `blobs`, in SQL: whether some repository has it."""
 
+FETCHED = "@"
+"""What the names of repositories begin with whose content came from another registry, and can come again."""
+
 _STEP = 1000  # rows of a range
 
 FileSize = Callable[[Digest], int | None]
 """The size in bytes of a digest's file, None if there is none: one stat, so it may run in a transaction."""
+
+
+def is_fetched(repository: str) -> bool:
+    return repository.startswith(FETCHED)
 
 
 def find_repository(connection: Connection, name: str) -> int | None:

@@ -7,6 +7,7 @@ content is here has taken the mark off.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from storage.batches import pieces
 from storage.database import Connection
 from storage.digest import Digest
 from storage.garbage import Item
@@ -15,6 +16,8 @@ from storage.liveness import in_order, named_by, referrers
 from storage.manifests import drop_manifest
 from storage.marking import Marked, column
 from storage.rows import HELD, MISSING, PRESENT, drop_if_empty
+
+_LINKS = 500  # values of one statement
 
 
 @dataclass(slots=True)
@@ -69,6 +72,18 @@ def sweep_manifests(connection: Connection, repository: Marked, before: int, blo
     swept = Swept()
     gone = [blob for blob in blobs if _drop_manifest(connection, repository, before, blob, swept)]
     return _settle(connection, repository, gone, swept)
+
+
+def sweep_superseded(connection: Connection, repository: Marked, before: int, blobs: Sequence[int]) -> Swept:
+    """Manifests, and in the same change what they alone named, as far as it was marked with them."""
+    sql = f"SELECT DISTINCT child FROM edges WHERE repository = ? AND parent IN ({_places(blobs)})"
+    named = column(connection, sql, repository.id, *blobs)
+    swept = sweep_manifests(connection, repository, before, blobs)
+    for some in pieces(named, _LINKS):
+        links = sweep_links(connection, repository, before, some)
+        swept.items += links.items
+        swept.files += links.files
+    return swept
 
 
 def _drop_manifest(connection: Connection, repository: Marked, before: int, blob: int, swept: Swept) -> bool:

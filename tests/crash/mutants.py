@@ -10,7 +10,6 @@ from unittest.mock import patch
 
 from storage import sweeping
 from storage.blobs import BlobStore
-from storage.collect import Collector
 from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import StoreFull
@@ -143,16 +142,16 @@ def no_file_fsync() -> Iterator[None]:
 def files_taken_without_the_lock() -> Iterator[None]:
     """A collector looks which files no row speaks for, and takes them then, while others may write."""
 
-    async def take_files(self: Collector, blobs: BlobStore, files: Sequence[Gone]) -> list[Gone]:
+    async def unlink(database: Database, blobs: BlobStore, files: Sequence[Gone]) -> list[Gone]:
         def query(connection: Connection) -> list[Gone]:
             return [file for file in files if not is_spoken_for(connection, file.digest)]
 
-        unclaimed = await self._look(query)
+        unclaimed = await database.read(query, long=True)
         for file in unclaimed:
             blobs.unlink(file.digest)
         return unclaimed
 
-    with patch.object(Collector, "_take_files", take_files):
+    with patch("storage.collect.unlink", unlink):
         yield
 
 

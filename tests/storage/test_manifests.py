@@ -244,6 +244,15 @@ async def test_pulls_are_noted_to_the_hour(store: Store, hands: Hands, waits: li
     assert await column(store, "pulled", b"two") is None
 
 
+async def test_pulls_of_what_was_fetched_are_noted_to_the_second(store: Store, hands: Hands) -> None:
+    await push_manifest(store, "@docker.io/a", b"one")
+    await store.names.manifests.note_pulls([("@docker.io/a", Digest.of(b"one"))])
+    begun = await column(store, "pulled")
+    hands.wait(1)
+    await store.names.manifests.note_pulls([("@docker.io/a", Digest.of(b"one"))])
+    assert await column(store, "pulled") == begun + 1
+
+
 async def test_a_disk_that_takes_nothing_more_takes_no_pulls(store: Store) -> None:
     await push_manifest(store, "a", b"one")
     store.files.latch("the disk is bad")
