@@ -15,6 +15,7 @@ from registry import __version__
 COMMANDS = {
     "access": "registry.cli.commands.access:access",
     "backup": "registry.cli.commands.backup:backup",
+    "cache": "registry.cli.commands.cache:cache",
     "config": "registry.cli.commands.config:config",
     "du": "registry.cli.commands.du:du",
     "fsck": "registry.cli.commands.fsck:fsck",
