@@ -289,6 +289,15 @@ def _read_pieces(descriptor: int, pieces: Sequence[tuple[int, int]]) -> list[byt
     return found
 
 
+def hash_from(descriptor: int, offset: int, hasher: Hasher, most: int | None = None) -> int:
+    """Hash what is there from `offset` on, about `most` bytes of it; return where that ends. Blocking."""
+    start = offset
+    while (most is None or offset - start < most) and (chunk := os.pread(descriptor, _CHUNK, offset)):
+        hasher.update(chunk)
+        offset += len(chunk)
+    return offset
+
+
 def _hash_piece(descriptor: int, buffer: memoryview, offset: int, hasher: Hasher) -> int:
     """Hash the next piece; return its bytes.
 

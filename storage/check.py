@@ -62,6 +62,7 @@ async def check(
         _check_names(connection, report)
         await _check_counts(store, connection, report, repair=repair)
         report.uploads = len(os.listdir(store.layout.uploads))
+        report.fetches = len([name for name in os.listdir(store.layout.fetches) if "." not in name])
         report.quarantined = len(os.listdir(store.layout.quarantine))
         if degraded:
             await _check_latch(store, report, degraded, start.degraded, repair=repair)

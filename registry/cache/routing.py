@@ -9,8 +9,7 @@ from registry.errors import RegistryError
 from registry.names import RepositoryName
 from registry.patterns import matches
 from registry.upstream.settings import Upstream
-
-MARK = "@"
+from storage.rows import FETCHED
 
 
 class NamespaceUnknown(RegistryError):
@@ -32,6 +31,11 @@ class JoinedName(RepositoryName):
         return str.__new__(cls, text)
 
 
+def public_name(kept: str) -> RepositoryName:
+    """By which rules name what the index has under this name. Raises NameInvalid."""
+    return JoinedName(kept.removeprefix(FETCHED)) if kept.startswith(FETCHED) else RepositoryName(kept)
+
+
 @dataclass(frozen=True, slots=True)
 class Remote:
     """A repository of an upstream, by the name that it has there."""
@@ -42,7 +46,7 @@ class Remote:
     @property
     def kept(self) -> RepositoryName:
         """Under which it is in the index: a name that no client can say, so that no push gets there."""
-        return JoinedName(f"{MARK}{self.upstream.name}/{self.repository}")
+        return JoinedName(f"{FETCHED}{self.upstream.name}/{self.repository}")
 
     @property
     def public(self) -> RepositoryName:
@@ -57,6 +61,13 @@ class Way:
     names: tuple[RepositoryName, ...]
     remote: Remote | None = None
     local: RepositoryName | None = None
+
+    @property
+    def kept(self) -> RepositoryName:
+        """Under which name the index may have it: what was pushed, where that is possible."""
+        if self.remote is None or self.local is not None:
+            return self.local or self.names[0]
+        return self.remote.kept
 
 
 class Routing:

@@ -18,6 +18,7 @@ _FILES = {
     "format",
     "blobs",
     "uploads",
+    "fetches",
     "quarantine",
     "ballast",
     "write.lock",
@@ -62,7 +63,7 @@ def look(root: str) -> Seen:
 
 def files_below(root: str) -> Iterator[str]:
     """Every file of a root. Not os.walk: with 512 shards to list for each case, that costs too much."""
-    folders = [root, f"{root}/uploads", f"{root}/quarantine"]
+    folders = [root, f"{root}/uploads", f"{root}/fetches", f"{root}/quarantine"]
     shards = [f"{root}/blobs/{algorithm}/{n:02x}" for algorithm in _ALGORITHMS.values() for n in range(256)]
     for folder in [*folders, *shards]:
         for name in os.listdir(folder):
