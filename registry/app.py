@@ -16,6 +16,7 @@ from registry.api.access_log import AccessLog, Lines
 from registry.api.access_log import logger as access_logger
 from registry.api.audit import Audit
 from registry.api.browsers import Requirement, require_private_name
+from registry.api.cache_count import CacheCount
 from registry.api.challenge import BearerChallenge
 from registry.api.cursors import Cursors
 from registry.api.gate import Gate
@@ -39,6 +40,7 @@ from registry.auth.rules import Rules
 from registry.auth.tokens import Tokens
 from registry.cache.cache import Cache
 from registry.cache.fetches import Fetches
+from registry.cache.figures import Figures, note_in_turn
 from registry.cache.routing import Routing
 from registry.changes import Guard
 from registry.consistency import access_rules_of
@@ -57,7 +59,9 @@ from registry.retention_rules import untagged_of
 from registry.scrub import scrub
 from registry.settings import Settings
 from registry.trail import STDERR, Sink, Trail
-from storage import contracts
+from registry.upstream.client import UpstreamClient
+from registry.upstream.settings import Upstream
+from storage import contracts, figures
 from storage.secrets import Secrets
 from storage.store import Store, open_store
 
@@ -84,10 +88,19 @@ def open_settings(settings: Settings) -> Store:
     )
 
 
-def cache_of(settings: Settings, store: Store, registry: Registry) -> Cache | None:
-    if not settings.upstreams:
+def figures_of(settings: Settings, store: Store) -> Figures | None:
+    return Figures(partial(figures.add, store.database)) if settings.upstreams else None
+
+
+def cache_of(settings: Settings, store: Store, registry: Registry, counts: Figures | None) -> Cache | None:
+    if counts is None:
         return None
-    return Cache(registry, Fetches(store.fetches, store.blobs), offline=settings.offline)
+
+    def connect(upstream: Upstream) -> UpstreamClient:
+        return UpstreamClient(upstream, notes=counts.of(upstream.name))
+
+    fetches = Fetches(store.fetches, store.blobs)
+    return Cache(registry, fetches, offline=settings.offline, connect=connect)
 
 
 def routing_of(settings: Settings) -> Routing:
@@ -189,7 +202,9 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         limits_of=partial(limits_of, settings.quota),
         sparse=settings.sparse,
     )
-    cache = cache_of(settings, store, registry)
+    counts = figures_of(settings, store)
+    counted = [CacheCount(counts.count)] if counts else []
+    cache = cache_of(settings, store, registry, counts)
     origins = Origins(settings.trusted_proxies, settings.external_url)
     gate = Gate(
         registry,
@@ -199,17 +214,19 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         challenge=challenge(settings, origins),
         routes=(*ROUTES, coming.endpoint.route),
         origins=origins,
-        witnesses=audited,
+        witnesses=[*audited, *counted],
         requirements=requirements(settings, coming.rules),
         cursors=Cursors(Secrets(store.files, store.layout).key("cursor")),
         routing=routing_of(settings),
         cache=cache,
+        counted=counted[0].again if counted else None,
         log=log,
     )
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[dict[str, object]]:
-        running = [asyncio.create_task(task) for task in tasks(registry, store, settings)]
+        noting = [note_in_turn(counts)] if counts else []
+        running = [asyncio.create_task(task) for task in (*tasks(registry, store, settings), *noting)]
         try:
             yield {PROMPT: gate.prompt, THREADS: store.threads}
         finally:

@@ -1,5 +1,7 @@
 """What the cache did, by upstream: counted in memory, and noted in the index again and again."""
 
+import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,6 +25,9 @@ FETCHED: Final = "fetched"
 ASKED: Final = "asked"
 FAILED: Final = "failed"
 
+logger = logging.getLogger("registry")
+
+_NOTES = 10.0  # seconds between two: one commit without a sync, if anything was counted
 _LONGEST = 300  # characters of what an upstream's failure says
 
 Note = Callable[[Counts, Mapping[str, State], int], Awaitable[None]]
@@ -90,3 +95,20 @@ class UpstreamFigures:
     def failed(self, error: UpstreamError, rest: float) -> None:
         self._figures.count(self._upstream, FAILED)
         self._figures.failed(self._upstream, error, rest)
+
+
+async def note_in_turn(figures: Figures) -> None:
+    """Until it is cancelled, and once more then."""
+    try:
+        while True:
+            await asyncio.sleep(_NOTES)
+            await _flush(figures)
+    finally:
+        await _flush(figures)
+
+
+async def _flush(figures: Figures) -> None:
+    try:
+        await figures.flush()
+    except Exception:
+        logger.exception("figures of upstreams could not be noted")

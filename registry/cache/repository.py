@@ -132,11 +132,11 @@ class CachedRepository:
     async def _bring(self, reference: Reference) -> Found:
         """From the upstream, as nothing older is here."""
         self._require_askable(reference, ManifestMissing(reference))
+        self._note("miss")
         try:
             row, raw = await self._keeper.bring(reference)
         except UpstreamMissing:
             raise ManifestMissing(reference) from None
-        self._note("miss")
         self._brought[row.digest] = raw
         found = self._found(row, 0.0)
         self._keeper.registry.pulls.add(found.pull)
