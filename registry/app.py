@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +38,9 @@ from registry.auth.passwords import Passwords
 from registry.auth.robots import Robots
 from registry.auth.rules import Rules
 from registry.auth.tokens import Tokens
+from registry.build_caches import superseded_of
+from registry.builds import keep_builds
+from registry.cache.bounds import Bounds, budgets_of
 from registry.cache.cache import Cache
 from registry.cache.fetches import Fetches
 from registry.cache.figures import Figures, note_in_turn
@@ -73,6 +76,7 @@ PROMPT, THREADS = "prompt", "threads"
 SERVICE = "oci-registry"  # whom tokens are for
 
 _PULLS = 60.0  # seconds between two notes of what was pulled
+_PULLS_TO_EVICT_BY = 10.0  # the same where another worker may evict what was not pulled for longest
 _SWEEPS = 4  # in one expiry: a session lives a quarter longer than it must
 _LONGEST_SWEEP = 60.0  # seconds between two at most, for a server that is stopped forgets what it saw since
 _BALLAST = 5.0  # seconds between two looks at it: one stat of a file, one of the disk
@@ -92,14 +96,24 @@ def figures_of(settings: Settings, store: Store) -> Figures | None:
     return Figures(partial(figures.add, store.database)) if settings.upstreams else None
 
 
-def cache_of(settings: Settings, store: Store, registry: Registry, counts: Figures | None) -> Cache | None:
+def cache_of(
+    settings: Settings,
+    store: Store,
+    registry: Registry,
+    bounding: Sequence[Bounds],
+    counts: Figures | None,
+) -> Cache | None:
     if counts is None:
         return None
+
+    def look() -> None:
+        for bounds in bounding:
+            bounds.look_soon()
 
     def connect(upstream: Upstream) -> UpstreamClient:
         return UpstreamClient(upstream, notes=counts.of(upstream.name))
 
-    fetches = Fetches(store.fetches, store.blobs)
+    fetches = Fetches(store.fetches, store.blobs, ended=look)
     return Cache(registry, fetches, offline=settings.offline, connect=connect)
 
 
@@ -173,18 +187,32 @@ def audits(settings: Settings, coming: Entrance, lines: Sink) -> list[Audit]:
     return [Audit(sink, why=coming.rules.why, knows=coming.accounts.has)]
 
 
-def tasks(registry: Registry, store: Store, settings: Settings) -> list[Coroutine[object, object, None]]:
+def bounds(registry: Registry, store: Store, settings: Settings) -> list[Bounds]:
+    budgets = budgets_of(settings.upstreams, settings.cache_size)
+    return [Bounds(store, budgets, registry.pulls.flush)] if settings.upstreams else []
+
+
+def tasks(
+    registry: Registry, store: Store, settings: Settings, bounding: Sequence[Bounds] = ()
+) -> list[Coroutine[object, object, None]]:
     """What goes on in the background, for as long as the service does."""
+    noting = _note_pulls(registry.pulls, _PULLS_TO_EVICT_BY if bounding else _PULLS)
     if settings.read_only:
-        return [_note_pulls(registry.pulls)]  # or rules would take what was pulled all the time for unused
+        return [noting]  # or rules would take what was pulled all the time for unused
     kept = [] if settings.ephemeral else [_keep_ballast(store)]
-    rules = rules_of(grace=settings.gc_grace, untagged=untagged_of(settings.retention, settings.untagged))
+    rules = rules_of(
+        grace=settings.gc_grace,
+        untagged=untagged_of(settings.retention, settings.untagged),
+        superseded=superseded_of(settings.build_cache),
+    )
     retention = partial(retain, store, settings.retention, guards(settings), tell=registry.tell)
     collecting = [collect_in_turn(store, rules, retention)] if settings.gc else []
+    builds = (settings.build_cache, rules, guards(settings), registry.tell)
+    building = [keep_builds(store, *builds)] if settings.gc and settings.build_cache else []
     reading = [scrub(store, settings.scrub_rate)] if settings.scrub_rate else []
     expiring = _expire_uploads(registry, store.fetches, settings.upload_expiry)
-    always = [expiring, _note_pulls(registry.pulls)]
-    return [*always, *kept, *collecting, *reading]
+    always = [expiring, noting, *(each.keep() for each in bounding)]
+    return [*always, *kept, *collecting, *building, *reading]
 
 
 def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Router:
@@ -204,7 +232,8 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
     )
     counts = figures_of(settings, store)
     counted = [CacheCount(counts.count)] if counts else []
-    cache = cache_of(settings, store, registry, counts)
+    bounding = bounds(registry, store, settings)
+    cache = cache_of(settings, store, registry, bounding, counts)
     origins = Origins(settings.trusted_proxies, settings.external_url)
     gate = Gate(
         registry,
@@ -226,7 +255,8 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[dict[str, object]]:
         noting = [note_in_turn(counts)] if counts else []
-        running = [asyncio.create_task(task) for task in (*tasks(registry, store, settings), *noting)]
+        working = (*tasks(registry, store, settings, bounding), *noting)
+        running = [asyncio.create_task(task) for task in working]
         try:
             yield {PROMPT: gate.prompt, THREADS: store.threads}
         finally:
@@ -285,12 +315,12 @@ async def _keep_ballast(store: Store) -> None:
         await asyncio.sleep(_BALLAST)
 
 
-async def _note_pulls(pulls: Pulls) -> None:
+async def _note_pulls(pulls: Pulls, seconds: float) -> None:
     try:
         while True:
-            await pulls.wait(_PULLS)
+            await pulls.wait(seconds)
             if not await _flush(pulls):
-                await asyncio.sleep(_PULLS)
+                await asyncio.sleep(seconds)
     finally:
         await _flush(pulls)
 

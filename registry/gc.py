@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from registry.retention import Applied
 from storage.collect import collect, collected
 from storage.errors import StorageError, StoreBusy
-from storage.garbage import DAY, Report, Rules
+from storage.garbage import DAY, Report, Rules, as_all
 from storage.store import Store
 
 logger = logging.getLogger("registry")
@@ -19,8 +19,13 @@ _SOON = 10.0  # seconds after a start
 _REST = 0.25  # times the work just done: 1,000,000 blobs took 129 s with 0.5, and no request noticed either
 
 
-def rules_of(*, grace: int, untagged: Callable[[str], int | None]) -> Rules:
-    return Rules(grace=grace, patience=max(DAY, grace), untagged=untagged)
+def rules_of(
+    *,
+    grace: int,
+    untagged: Callable[[str], int | None],
+    superseded: Callable[[str], int | None] = as_all,
+) -> Rules:
+    return Rules(grace=grace, patience=max(DAY, grace), untagged=untagged, superseded=superseded)
 
 
 async def collect_in_turn(store: Store, rules: Rules, retention: Callable[[], Awaitable[Applied]]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from registry.auth.access_settings import ACCESS, GROUPS
 from registry.auth.issuer_settings import ISSUERS, Issuer
 from registry.auth.rules import UNCLAIMED, Entry
+from registry.build_caches import BUILD_CACHES, BuildCache
 from registry.kinds import (
     FILE,
     HOST,
@@ -16,6 +17,7 @@ from registry.kinds import (
     PATH,
     PATTERNS,
     REPOSITORIES,
+    SIZE,
     SPAN,
     SWITCH,
     URL,
@@ -209,6 +211,12 @@ class Settings:
         default=(),
         metadata=_about(RATE, "How many requests a client may make: tables as docs/limits.md has them."),
     )
+    build_cache: tuple[BuildCache, ...] = field(
+        default=(),
+        metadata=_about(
+            BUILD_CACHES, "Caches of builders, kept small: tables as docs/build-cache.md has them."
+        ),
+    )
     upstream: tuple[Upstream, ...] = field(
         default=(),
         metadata=_about(
@@ -229,6 +237,12 @@ class Settings:
     )
     offline: bool = field(
         default=False, metadata=_about(SWITCH, "Ask no upstream: of its images, serve what is here.")
+    )
+    cache_size: int = field(
+        default=0,
+        metadata=_about(
+            SIZE, "What images of all upstreams may hold here; 0: as much as the disk has room for."
+        ),
     )
 
     @property

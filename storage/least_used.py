@@ -26,11 +26,10 @@ class Unit:
 
 @dataclass(slots=True)
 class Choice:
-    """What goes, in this order: links that no manifest names, then manifests. `left` bytes are held then."""
+    """What goes: links that no manifest names, and manifests in their order. `left` bytes are held then."""
 
     links: list[Place] = field(default_factory=list)
     manifests: list[Place] = field(default_factory=list)
-    roots: list[Place] = field(default_factory=list)
     left: int = 0
 
 
@@ -55,10 +54,10 @@ def least_used(holdings: Holdings, leave: int, *, since: int, spare: bool = Fals
 
 
 def least_used_tagged(holdings: Holdings, leave: int, *, since: int) -> Choice:
-    """Which tagged manifests lose their tags so that no more is left once a collector has taken the rest.
+    """Which manifests lose their tags, so that no more is left once a collector has taken what has none.
 
-    What no manifest names counts for nothing: it goes anyway, or its manifest is on the way. What was used at
-    `since` or later stays.
+    Those on their way out are in the choice. What no manifest names counts for nothing: it goes anyway, or
+    its manifest is on the way. What was used at `since` or later stays.
     """
     shelf = _Shelf(holdings)
     for place in holdings.links:
@@ -70,7 +69,6 @@ def least_used_tagged(holdings: Holdings, leave: int, *, since: int) -> Choice:
             break
         if unit.used < since and any(holdings.manifests[place].tagged for place in unit.members):
             shelf.drop(unit)
-            shelf.choice.roots.append(unit.root)
     return shelf.choice
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import QuotaExceeded, TooManyUploads
-from storage.rows import listed_size
+from storage.rows import FETCHED, is_fetched, listed_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,9 @@ def _sessions(connection: Connection, limit: Limit) -> int:
 
 def _matching(column: str, limit: Limit) -> str:
     # SQLite turns what is before the first star into a range of the index.
-    return " OR ".join([f"{column} GLOB ?"] * len(limit.patterns)) or "TRUE"
+    found = " OR ".join([f"{column} GLOB ?"] * len(limit.patterns)) or "TRUE"
+    # What was fetched has bounds of its own, and shall refuse no push.
+    return found if any(map(is_fetched, limit.patterns)) else f"({found}) AND NOT {column} GLOB '{FETCHED}*'"
 
 
 # -- the sums themselves ---------------------------------------------------------------------------------

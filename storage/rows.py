@@ -8,15 +8,14 @@ from storage.digest import Digest
 from storage.errors import BlobMissing
 
 MISSING, PRESENT = 0, 1
+FETCHED = "@"
+"""What the names of repositories begin with that hold what upstreams have: no name that is pushed to does."""
 
 HELD = (
     "(EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"
     " OR EXISTS (SELECT 1 FROM manifests WHERE blob = blobs.id))"
 )
 """Of a row of `blobs`, in SQL: whether some repository has it."""
-
-FETCHED = "@"
-"""What the names of repositories begin with whose content came from another registry, and can come again."""
 
 _STEP = 1000  # rows of a range
 

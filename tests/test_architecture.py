@@ -16,7 +16,7 @@ LAYERS = (
         *("registry.errors", "registry.strict_json", "registry.kinds", "registry.patterns"),
         *("registry.networks", "registry"),
     ),
-    ("registry.retention_rules", "registry.tables", "registry.quotas"),
+    ("registry.retention_rules", "registry.tables", "registry.quotas", "registry.build_caches"),
     ("registry.names", "registry.descriptors", "registry.manifests", "registry.conditions"),
     ("registry.changes", "registry.access", "registry.pulls", "registry.recent"),
     (
@@ -24,7 +24,7 @@ LAYERS = (
         "registry.sources",
         *("registry.upstream", "registry.cache"),
         *("registry.scrub", "registry.gc", "registry.retention", "registry.policies", "registry.guards"),
-        *("registry.rates", "registry.meters", "registry.trail"),
+        *("registry.builds", "registry.rates", "registry.meters", "registry.trail"),
     ),
     ("registry.fsck", "registry.reindex"),
     ("registry.api",),

@@ -1,7 +1,7 @@
 """The fetches of one worker: whoever wants the same blob at the same time shares one, over all workers."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from registry.cache.fetch import Fetch
@@ -16,8 +16,16 @@ _AT_ONCE = 16
 class Fetches:
     """A fetch is a task of the worker: no client that leaves ends it. `close` does; its file stays."""
 
-    def __init__(self, store: contracts.Fetches, blobs: contracts.Blobs, *, at_once: int = _AT_ONCE) -> None:
-        self._store, self._blobs = store, blobs
+    def __init__(
+        self,
+        store: contracts.Fetches,
+        blobs: contracts.Blobs,
+        *,
+        at_once: int = _AT_ONCE,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`ended` is called whenever a fetch has ended: something may have come that takes room."""
+        self._store, self._blobs, self._ended = store, blobs, ended
         self._places = asyncio.Semaphore(at_once)
         self._under_way: dict[tuple[str, Digest], Fetch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -59,3 +67,4 @@ class Fetches:
             await fetch.run()
         finally:
             del self._under_way[wanted.key]
+            self._ended()

@@ -23,6 +23,16 @@ _NOTHING = Stock(0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
+class Cache:
+    """All of them. `most` bytes may be kept in all; 0: no bound but the disk."""
+
+    upstreams: Sequence["Status"]
+    stock: Stock
+    most: int = 0
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """One upstream: as it is set, as it is kept, as it went; None where there is no such thing."""
 
@@ -33,6 +43,11 @@ class Status:
 
     def count(self, what: str) -> int:
         return self.tally.counts.get(what, 0) if self.tally else 0
+
+    @property
+    def most(self) -> int:
+        """How many bytes may be kept of it; 0: no bound of its own."""
+        return self.upstream.size if self.upstream else 0
 
     @property
     def requests(self) -> int:
@@ -53,16 +68,15 @@ class Status:
         return sum(map(self.count, here)) / self.requests if self.requests else None
 
 
-def status(settings: Settings) -> tuple[list[Status], Stock]:
+def status(settings: Settings) -> Cache:
     """Of each upstream that is set, kept or counted, by name; and all that is kept. Raises StoreUnusable."""
     with opened(settings) as store, store.database.scanning() as connection:
         stocks, whole = take_stock(connection)
         tallies = counted.read(connection)
     known = {upstream.name: upstream for upstream in settings.upstreams}
     names = sorted({*known, *stocks, *tallies})
-    return [
-        Status(name, known.get(name), stocks.get(name, _NOTHING), tallies.get(name)) for name in names
-    ], whole
+    found = [Status(name, known.get(name), stocks.get(name, _NOTHING), tallies.get(name)) for name in names]
+    return Cache(found, whole, settings.cache_size, settings.offline)
 
 
 def clear(settings: Settings, upstream: str | None) -> str:
@@ -98,8 +112,9 @@ def _find(store: Store, upstream: str | None) -> Stock:
 # -- for programs ----------------------------------------------------------------------------------------
 
 
-def as_object(found: Sequence[Status], whole: Stock) -> dict[str, object]:
-    return {"upstreams": [_object(each) for each in found], "total": asdict(whole)}
+def as_object(cache: Cache) -> dict[str, object]:
+    total = {**asdict(cache.stock), "budget": cache.most or None}
+    return {"upstreams": [_object(each) for each in cache.upstreams], "total": total}
 
 
 def _object(status: Status) -> dict[str, object]:
@@ -108,6 +123,7 @@ def _object(status: Status) -> dict[str, object]:
         "name": status.name,
         "url": status.upstream.url if status.upstream else None,
         **asdict(status.stock),
+        "budget": status.most or None,
         "since": status.tally.since if status.tally else None,
         "requests": {outcome: status.count(outcome) for outcome in figures.OUTCOMES},
         "hit_rate": status.hit_rate,
@@ -124,17 +140,17 @@ def _object(status: Status) -> dict[str, object]:
 # -- for people ------------------------------------------------------------------------------------------
 
 
-def report(found: Sequence[Status], whole: Stock, *, offline: bool = False) -> str:
-    if not found:
+def report(cache: Cache) -> str:
+    if not cache.upstreams:
         return "no upstream is set, and nothing is kept of any: docs/cache.md says how to begin"
     now = int(time.time())
-    parts = [_describe(each, now, offline=offline) for each in found]
-    return "\n\n".join([*parts, f"kept of all: {_kept(whole)}"])
+    parts = [_describe(each, now, offline=cache.offline) for each in cache.upstreams]
+    return "\n\n".join([*parts, f"kept of all: {_kept(cache.stock, cache.most)}"])
 
 
 def _describe(status: Status, now: int, *, offline: bool) -> str:
     url = status.upstream.url if status.upstream else "not in these settings"
-    lines = [f"{status.name} ({url})", f"  kept      {_kept(status.stock)}"]
+    lines = [f"{status.name} ({url})", f"  kept      {_kept(status.stock, status.most)}"]
     if status.tally and status.requests:
         lines += [f"  answers   {_answers(status, status.tally, now)}", f"  saved     {_saved(status)}"]
     if status.tally:
@@ -145,8 +161,9 @@ def _describe(status: Status, now: int, *, offline: bool) -> str:
     return "\n".join(lines)
 
 
-def _kept(stock: Stock) -> str:
-    return f"{text.size(stock.bytes)} in {stock.repositories} repositories with {stock.tags} tags"
+def _kept(stock: Stock, most: int = 0) -> str:
+    bound = f" of {text.size(most)}" if most else ""
+    return f"{text.size(stock.bytes)}{bound} in {stock.repositories} repositories with {stock.tags} tags"
 
 
 def _answers(status: Status, tally: Tally, now: int) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from registry.auth.addresses import is_local
-from registry.kinds import FILE, SWITCH, Kind, Misfit, seconds
+from registry.kinds import FILE, SIZE, SWITCH, Kind, Misfit, seconds
 from registry.tables import read_tables, read_toml
 from registry.upstream.addresses import is_public
 from registry.upstream.origins import Origin, read_origin
@@ -26,7 +26,8 @@ class Upstream:
 
     In seconds: `ttl`, how long a tag is served without a question; `stale`, how much longer it is served
     while the question is on its way; `negative_ttl`, how long what is missing is taken for missing;
-    `deadline`, how long the upstream is waited for where something older can be served.
+    `deadline`, how long the upstream is waited for where something older can be served. `size`: the bytes
+    that its images may hold here; 0 for any number.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Upstream:
     stale: int = 60
     negative_ttl: int = 30
     deadline: int = 5
+    size: int = 0
 
     @property
     def origin(self) -> Origin:
@@ -134,6 +136,7 @@ _KEYS: Mapping[str, Kind] = {
     "stale": seconds(0),
     "negative_ttl": seconds(0),
     "deadline": seconds(1),
+    "size": SIZE,
 }
 
 

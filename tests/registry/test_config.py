@@ -10,6 +10,7 @@ from registry.access import Action
 from registry.auth.addresses import is_loopback
 from registry.auth.issuer_settings import Issuer
 from registry.auth.rules import Entry
+from registry.build_caches import BuildCache
 from registry.config import default_root, load, load_from_process
 from registry.consistency import access_rules_of
 from registry.quotas import Quota
@@ -148,6 +149,11 @@ TEXTS = {
     ),
     "local": ("team/*, docker.io/ours/*", ("team/*", "docker.io/ours/*")),
     "offline": ("true", True),
+    "cache_size": ("1.5GiB", 3 * 2**29),
+    "build_cache": (
+        '[{repositories = ["cache/*"], grace = "5m", size = "1GB"}]',
+        (BuildCache(("cache/*",), 300, 10**9),),
+    ),
 }
 
 

@@ -22,12 +22,12 @@ def cache() -> None:
 
 @cache.command("status")
 @json_option("Print JSON: sizes in bytes, times in seconds of the epoch.")
-@settings_options("root", "upstream", "mirror", "offline")
+@settings_options("root", "upstream", "mirror", "cache_size", "offline")
 def status(as_json: bool, settings: Settings) -> None:
     """Show of each upstream what is kept, how often that was of use, and how the upstream is.
 
     \b
-    kept      what removing it would free; what was pushed as well does not count
+    kept      of what may be, if that is set; what was pushed as well does not count
     answers   hit: from here; miss: from the upstream; stale: from here, older than it should be;
               negative: known to be missing; error: not at all, since the upstream failed
     saved     requests that clients made and the upstream did not see, and bytes likewise
@@ -42,11 +42,7 @@ def status(as_json: bool, settings: Settings) -> None:
     """
     with explained():
         found = work.status(settings)
-    show(
-        lambda: work.as_object(*found),
-        lambda: work.report(*found, offline=settings.offline),
-        as_json=as_json,
-    )
+    show(lambda: work.as_object(found), lambda: work.report(found), as_json=as_json)
 
 
 @cache.command("clear")

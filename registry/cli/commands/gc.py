@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 
 import click
 
+from registry.build_caches import superseded_of
 from registry.cli import gc as work
 from registry.cli.failures import explained
 from registry.cli.options import json_option, settings_options
@@ -24,7 +25,7 @@ from storage.garbage import Item, Rules
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--verbose", "-v", is_flag=True, help="Print every manifest and blob that goes, and why.")
 @json_option()
-@settings_options("root", "untagged", "retention")
+@settings_options("root", "untagged", "retention", "build_cache")
 def gc(now: bool, dry_run: bool, verbose: bool, as_json: bool, settings: Settings) -> None:
     """Delete what nothing names any more. Works beside a running server, which does the same by itself.
 
@@ -41,7 +42,9 @@ def gc(now: bool, dry_run: bool, verbose: bool, as_json: bool, settings: Setting
       registry gc --now
     """
     untagged = untagged_of(settings.retention, settings.untagged)
-    rules = replace(rules_of(grace=settings.gc_grace, untagged=untagged), at_once=now)
+    superseded = superseded_of(settings.build_cache)
+    rules = rules_of(grace=settings.gc_grace, untagged=untagged, superseded=superseded)
+    rules = replace(rules, at_once=now)
     (_look_ahead if dry_run else _collect)(settings, rules, verbose=verbose and not as_json, as_json=as_json)
 
 

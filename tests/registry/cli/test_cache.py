@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from registry.__main__ import cli
 from registry.cache.figures import ASKED, ERROR, FAILED, FETCHED, HIT, MISS, NEGATIVE, SERVED, STALE
-from registry.cli.cache import Status, report
+from registry.cli.cache import Cache, Status, report
 from registry.upstream.settings import Upstream
 from storage.digest import Digest
 from storage.figures import Counts, State, Tally, add
@@ -74,16 +74,16 @@ def run(root: str, *arguments: str) -> Result:
 def status(counts: Counts, state: State) -> Status:
     """Of Docker Hub, counted for a day."""
     tally = Tally({what: count for (_, what), count in counts.items()}, NOW - 86_400, state)
-    return Status(HUB, Upstream(HUB, "https://hub.example"), Stock(2, 3, 2, 2_000), tally)
+    return Status(HUB, Upstream(HUB, "https://hub.example", size=10**7), Stock(2, 3, 2, 2_000), tally)
 
 
 def test_status_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: NOW)
     hub = status(COUNTS, State(answered=NOW - 7200))
     quay = Status(QUAY, None, Stock(1, 0, 1, 5), None)
-    assert report([hub, quay], Stock(3, 3, 3, 2_000)).splitlines() == [
+    assert report(Cache([hub, quay], Stock(3, 3, 3, 2_000), 10**9)).splitlines() == [
         "docker.io (https://hub.example)",
-        "  kept      2.0 kB in 2 repositories with 3 tags",
+        "  kept      2.0 kB of 10.0 MB in 2 repositories with 3 tags",
         "  answers   99.9 % of 2,000 from here in 1d 0h: hit 1,996, miss 2, stale 1, error 1",
         "  saved     1,990 requests, 4.0 MB of 5.0 MB served",
         "  upstream  answered 2h 0m ago; 10 requests to it, 3 of them failed",
@@ -91,7 +91,7 @@ def test_status_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
         "quay.io (not in these settings)",
         "  kept      5 B in 1 repositories with 0 tags",
         "",
-        "kept of all: 2.0 kB in 3 repositories with 3 tags",
+        "kept of all: 2.0 kB of 1.0 GB in 3 repositories with 3 tags",
     ]
 
 
@@ -109,12 +109,12 @@ def test_status_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_how_an_upstream_is(monkeypatch: pytest.MonkeyPatch, state: State, says: str) -> None:
     monkeypatch.setattr(time, "time", lambda: NOW)
     found = [status({(HUB, ASKED): 1}, state)]
-    assert says in report(found, Stock(0, 0, 0, 0))
-    assert "upstream  not asked: offline; 1" in report(found, Stock(0, 0, 0, 0), offline=True)
+    assert says in report(Cache(found, Stock(0, 0, 0, 0)))
+    assert "upstream  not asked: offline; 1" in report(Cache(found, Stock(0, 0, 0, 0), offline=True))
 
 
 def test_status_for_programs(read: str) -> None:
-    found = json.loads(run(read, "status", "--mirror", "ghcr.io", "--json").stdout)
+    found = json.loads(run(read, "status", "--mirror", "ghcr.io", "--cache-size", "1GB", "--json").stdout)
     assert [each["name"] for each in found["upstreams"]] == ["docker.io", "ghcr.io", "quay.io"]
     assert found["upstreams"][0] == {
         "name": "docker.io",
@@ -123,6 +123,7 @@ def test_status_for_programs(read: str) -> None:
         "tags": 3,
         "manifests": 2,
         "bytes": len(OWN + FIRST + SECOND),
+        "budget": None,
         "since": 3,
         "requests": {"hit": 1996, "miss": 2, "stale": 1, "negative": 0, "error": 1},
         "hit_rate": 0.9985,
@@ -136,7 +137,13 @@ def test_status_for_programs(read: str) -> None:
     }
     ghcr = found["upstreams"][1]
     assert (ghcr["url"], ghcr["bytes"], ghcr["hit_rate"]) == ("https://ghcr.io", 0, None)
-    assert found["total"]["bytes"] == len(OWN + FIRST + SECOND + THIRD)
+    assert found["total"] == {
+        "repositories": 3,
+        "tags": 3,
+        "manifests": 3,
+        "bytes": len(OWN + FIRST + SECOND + THIRD),
+        "budget": 10**9,
+    }
 
 
 def test_what_cost_more_than_it_saved_saved_nothing() -> None:
@@ -151,7 +158,7 @@ def test_status_of_the_root(read: str) -> None:
 
 
 def test_status_of_nothing() -> None:
-    assert report([], Stock(0, 0, 0, 0)).startswith("no upstream is set")
+    assert report(Cache([], Stock(0, 0, 0, 0))).startswith("no upstream is set")
 
 
 def here(root: str) -> set[bytes]:

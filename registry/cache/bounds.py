@@ -1,0 +1,141 @@
+"""How much of other registries is kept here: over its bytes, and before the disk is full, the oldest goes."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from registry.upstream.settings import Upstream
+from storage.errors import StorageError, StoreBusy
+from storage.eviction import Evicted, Evictor
+from storage.quotas import Limit, held
+from storage.room import Room, look
+from storage.rows import FETCHED, is_fetched
+from storage.store import Store
+
+logger = logging.getLogger("registry")
+
+_TIMER = 5.0  # seconds between two looks while nothing lands
+_BUSY, _AFTER_FAILURE = 1.0, 60.0
+_REST = 0.2  # seconds at least from one look to the next
+_RESTS = 4  # times the work just done, at least
+_LEAVE = 0.95  # of the bytes that may be held: else each layer that lands would have something evicted
+_AGAIN = 60.0  # seconds after which repositories that share much are counted anew, whatever they grew by
+# Of the floor below which no upload is taken (storage/room.py): evicting begins, and ends.
+_LOW, _ENOUGH = 2.0, 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """`most` bytes for all repositories whose names begin so."""
+
+    prefix: str
+    most: int
+
+    def covers(self, repository: str) -> bool:
+        return repository.startswith(self.prefix)
+
+    @property
+    def limit(self) -> Limit:
+        return Limit(self.prefix, (f"{self.prefix}*",))
+
+
+def budgets_of(upstreams: Sequence[Upstream], cache_size: int) -> list[Budget]:
+    each = [Budget(f"{FETCHED}{each.name}/", each.size) for each in upstreams if each.size]
+    return [*each, *([Budget(FETCHED, cache_size)] if cache_size else [])]
+
+
+class Bounds:
+    """Of one worker; whichever finds too much evicts, one at a time. `flush` notes what was pulled."""
+
+    def __init__(
+        self,
+        store: Store,
+        budgets: Sequence[Budget],
+        flush: Callable[[], Awaitable[None]],
+        *,
+        room: Callable[[str], Room] = look,
+    ) -> None:
+        self._store, self._budgets, self._flush, self._room = store, budgets, flush, room
+        self._evictor = Evictor(store)
+        self._called = asyncio.Event()
+        self._shared: dict[Budget, tuple[int, float]] = {}
+
+    def look_soon(self) -> None:
+        """Something may have come that takes room."""
+        self._called.set()
+
+    async def keep(self) -> None:
+        """For ever."""
+        while True:
+            begun = time.monotonic()
+            pause = await self._look()
+            await asyncio.sleep(max(_REST, pause, (time.monotonic() - begun) * _RESTS))
+            try:
+                async with asyncio.timeout(_TIMER):
+                    await self._called.wait()
+            except TimeoutError:
+                continue
+
+    async def _look(self) -> float:
+        """How long the next one has to wait at least."""
+        self._called.clear()
+        try:
+            await self.enforce()
+        except StoreBusy:  # another worker evicts, or it is collected
+            self._called.set()
+            return _BUSY
+        except (StorageError, OSError) as error:
+            logger.error("what was fetched is kept within no bounds: %s", error)
+            return _AFTER_FAILURE
+        except Exception:  # whatever it was, it must not end the next look too
+            logger.exception("what was fetched is kept within no bounds")
+            return _AFTER_FAILURE
+        return 0.0
+
+    async def enforce(self) -> None:
+        """Evict what is too much now. Raises StoreBusy, and what else stops an eviction."""
+        for budget in self._budgets:
+            await self._enforce(budget)
+        room = self._room(self._store.layout.root)
+        if room.free < _LOW * room.floor and await self._listed(Budget(FETCHED, 0)):
+            await self._flush()
+            self._say(
+                await self._evictor.make_room(is_fetched, is_fetched, self._leave_room, spare=True),
+                "the disk is nearly full",
+            )
+
+    async def _enforce(self, budget: Budget) -> None:
+        listed = await self._listed(budget)
+        shared, until = self._shared.get(budget, (0, 0.0))
+        if listed <= budget.most or (listed - shared <= budget.most and time.monotonic() < until):
+            return
+        await self._flush()
+
+        def leave(bytes_held: int) -> int:
+            return budget.most if bytes_held <= budget.most else int(budget.most * _LEAVE)
+
+        evicted = await self._evictor.make_room(budget.covers, is_fetched, leave)
+        shared = max(0, await self._listed(budget) - evicted.left)
+        self._shared[budget] = (shared, time.monotonic() + _AGAIN)
+        self._say(evicted, f"more than {budget.most} bytes were held")
+
+    async def _listed(self, budget: Budget) -> int:
+        """At most so many bytes: what several repositories hold counts for each."""
+        found = await self._store.database.read(lambda connection: held(connection, budget.limit))
+        return found.bytes
+
+    def _leave_room(self, bytes_held: int) -> int:
+        room = self._room(self._store.layout.root)
+        return bytes_held - max(0, int(_ENOUGH * room.floor) - room.free)
+
+    def _say(self, evicted: Evicted, why: str) -> None:
+        if evicted.manifests or evicted.links:
+            logger.info(
+                "cache: %d manifests went, %d bytes freed and %d held, as %s",
+                evicted.manifests,
+                evicted.freed,
+                evicted.left,
+                why,
+            )
