@@ -68,8 +68,14 @@ class Call:
 
     @property
     def repository(self) -> Repository:
+        """What was pushed."""
+        return Repository(self.registry, self._place, self.actor.name, allows=self._may_here)
+
+    @property
+    def _place(self) -> RepositoryName:
+        """The name under which it was."""
         assert self.name is not None
-        return Repository(self.registry, self.name, self.actor.name, allows=self._may_here)
+        return self.way.local or self.name if self.way else self.name
 
     @property
     def source(self) -> Source:
@@ -86,9 +92,7 @@ class Call:
     @property
     def pushed(self) -> Source:
         """The same for one who may be about to push, and then leaves out what is said to be here."""
-        if self.way and self.way.local and self.may(Operation(Action.PUSH, self.name)):
-            return self.repository
-        return self.source
+        return self.repository if self.way and self.way.local and self._may_here(Action.PUSH) else self.source
 
     def locate(self, name: RepositoryName) -> RepositoryName:
         """Under which name the index has what that leads to."""
@@ -96,12 +100,11 @@ class Call:
 
     def _may_here(self, action: Action) -> bool:
         """Who pulls by one token may push by the next, and rely on what was said to be here."""
-        return self.may(Operation(action, self.name))
+        return self.may(Operation(action, self._place))
 
     @property
     def uploads(self) -> Uploads:
-        assert self.name is not None
-        return Uploads(self.registry, self.name, self.actor.name)
+        return Uploads(self.registry, self._place, self.actor.name)
 
     def query(self, key: str) -> str | None:
         """The first value of a query parameter."""

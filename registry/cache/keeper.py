@@ -31,6 +31,11 @@ Item = TypeVar("Item")
 Brought = tuple[ManifestRow, bytes]
 
 
+def blob_of(digest: Digest) -> str:
+    """What is missing as a blob may be there as a manifest."""
+    return f"blob {digest}"
+
+
 class Fetching(Protocol):
     """Every blob that is wanted is fetched once, however many want it."""
 
@@ -144,7 +149,7 @@ class Keeper:
         try:
             return await self._client.blob_size(self.remote.repository, digest)
         except UpstreamMissing:
-            self._missing.add(self.name, digest, self.upstream.negative_ttl)
+            self._missing.add(self.name, blob_of(digest), self.upstream.negative_ttl)
             raise BlobMissing(digest) from None
 
     async def link(self, digest: Digest) -> int | None:
@@ -161,7 +166,7 @@ class Keeper:
                 await self.blob_size(digest)
                 return await links.mount(self.name, digest, self.registry.blobs.size, source=holder)
             except BlobMissing:
-                if self.is_missing(digest):
+                if self.is_missing(blob_of(digest)):
                     raise
             except (UpstreamError, StorageError):
                 return None
@@ -183,7 +188,7 @@ class Keeper:
             try:
                 file = await stack.enter_async_context(self._fetches.open(wanted))
             except UpstreamMissing:
-                self._missing.add(self.name, digest, self.upstream.negative_ttl)
+                self._missing.add(self.name, blob_of(digest), self.upstream.negative_ttl)
                 raise BlobMissing(digest) from None
             yield file
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 from registry.cache.freshness import FAILED, STALE, Age, judge
-from registry.cache.keeper import Keeper
+from registry.cache.keeper import Keeper, blob_of
 from registry.cache.listings import page_of
 from registry.names import Reference, Tag
 from registry.repository import Repository
@@ -50,7 +50,7 @@ class CachedRepository:
         try:
             return await self.kept_size(digest)
         except BlobMissing:
-            self._require_askable(digest, BlobMissing(digest))
+            self._require_askable(blob_of(digest), BlobMissing(digest))
         self._note("miss")
         return await self._keeper.link(digest)
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from registry.auth.addresses import is_loopback
 from registry.errors import RegistryError
-from registry.names import RepositoryName
+from registry.names import JoinedName, RepositoryName
 from registry.patterns import matches
 from registry.upstream.settings import Upstream
 from storage.rows import FETCHED
@@ -20,15 +20,6 @@ class NamespaceUnknown(RegistryError):
             f"images of {namespace[:100]!r} are not kept here: it is neither an upstream of this registry "
             "nor a name of its own"
         )
-
-
-class JoinedName(RepositoryName):
-    """A name that is put together from others: of a registry, and of what it has."""
-
-    __slots__ = ()
-
-    def __new__(cls, text: str) -> "JoinedName":
-        return str.__new__(cls, text)
 
 
 def public_name(kept: str) -> RepositoryName:

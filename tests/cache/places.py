@@ -1,6 +1,7 @@
 """A cache before an upstream that fails as it is told to, in one process; and clocks that stand still."""
 
 import itertools
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -119,3 +120,8 @@ async def push(client: httpx.AsyncClient, name: str, tag: str = "v1", *, size: i
     raw = image(descriptor(config, OCI_CONFIG), [descriptor(layer)])
     await push_manifest(client, name, raw, tag)
     return Image(name, config, layer, raw)
+
+
+def states(place: Place) -> list[str]:
+    """What the access log says of each request that was answered from the cache."""
+    return [line["cache"] for line in map(json.loads, place.lines) if "cache" in line]
