@@ -21,6 +21,7 @@ COMMANDS = {
     "gc": "registry.cli.commands.gc:gc",
     "health": "registry.cli.commands.health:health",
     "ls": "registry.cli.commands.ls:ls",
+    "profile": "registry.cli.commands.profile:profile",
     "reindex": "registry.cli.commands.reindex:reindex",
     "restore": "registry.cli.commands.backup:restore",
     "retention": "registry.cli.commands.retention:retention",

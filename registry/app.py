@@ -137,6 +137,16 @@ def meters(settings: Settings) -> list[Meter]:
     return [RequestRate(rate) for rate in settings.rate]
 
 
+def layers(settings: Settings) -> list[Callable[[ASGIApp], ASGIApp]]:
+    """What is around the whole service, the innermost first."""
+    if not (settings.profile or settings.faults):
+        return []
+    # Only who tests clients has a use for it.
+    from registry.testing.wrapping import around
+
+    return [around(settings.profile, settings.faults)]
+
+
 def audits(settings: Settings, coming: Entrance, lines: Sink) -> list[Audit]:
     if not settings.audit_log:
         return []
@@ -209,6 +219,13 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
 def create_app(settings: Settings, *, lines: Lines | None = None) -> Router:
     """A worker's app, which opens its store for itself and closes it with the process."""
     return build(open_settings(settings), settings, lines=lines)
+
+
+def wrapped(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """The service with what is around it. Raises ValueError for a profile or faults that cannot be read."""
+    for layer in layers(settings):
+        app = layer(app)
+    return app
 
 
 class Everything(BaseRoute):

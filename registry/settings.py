@@ -8,6 +8,7 @@ from registry.auth.access_settings import ACCESS, GROUPS
 from registry.auth.issuer_settings import ISSUERS, Issuer
 from registry.auth.rules import UNCLAIMED, Entry
 from registry.kinds import (
+    FAULTS,
     FILE,
     HOST,
     HOSTS,
@@ -15,6 +16,7 @@ from registry.kinds import (
     NETWORKS,
     PATH,
     PATTERNS,
+    PROFILE,
     SPAN,
     SWITCH,
     URL,
@@ -206,6 +208,19 @@ class Settings:
     rate: tuple[Rate, ...] = field(
         default=(),
         metadata=_about(RATE, "How many requests a client may make: tables as docs/limits.md has them."),
+    )
+    profile: str = field(
+        default="",
+        metadata=_about(
+            PROFILE, "For tests: behave as another registry, by one of the profiles of docs/profiles.md."
+        ),
+    )
+    faults: str = field(
+        default="",
+        metadata=_about(
+            FAULTS,
+            "For tests: fail as this file says (docs/faults.md), and let anyone change it at /_test/faults.",
+        ),
     )
 
     @property

@@ -121,28 +121,26 @@ class _Ended(OSError):
 class _Broken:
     def __init__(self, ask: Ask, send: Send, left: int) -> None:
         self._ask, self._send, self._left = ask, send, left
-        self.over = False
-        self._heard = False  # that it is over, by who reads the request
+        self._at_once, self.over = left == 0, False
 
     async def send(self, message: Message) -> None:
-        if self.over or not self._left:
+        if self._at_once or self.over:
             self.over = True
             raise _Ended
-        body = message.get("body", b"")
-        self.over = len(body) > self._left or (len(body) == self._left and message.get("more_body", False))
-        if self.over:
-            message = {**message, "body": body[: self._left], "more_body": True}
-        self._left -= min(len(body), self._left)
-        await self._send(message)
+        await self._send(self._shortened(message))
         if self.over:
             raise _Ended
 
     async def receive(self) -> Message:
-        if self.over:
+        if self._at_once or self.over:
+            self.over = True
             return {"type": "http.disconnect"}
-        message = await self._ask.receive()
+        return self._shortened(await self._ask.receive())
+
+    def _shortened(self, message: Message) -> Message:
+        """To what is left; it is over with the first byte beyond."""
         body = message.get("body", b"")
-        self.over = len(body) >= self._left and (len(body) > self._left or message.get("more_body", False))
+        self.over = len(body) > self._left
         if self.over:
             message = {**message, "body": body[: self._left], "more_body": True}
         self._left -= min(len(body), self._left)
@@ -254,7 +252,7 @@ async def _resize(ask: Ask, app: ASGIApp, send: Send, resized: Callable[[int], i
             head = Head(message)
             length = int(head.get("content-length") or 0)
             left = resized(length)
-            larger = left > length
+            larger = left > length and ask.target.method != "HEAD"
             head.set("content-length", str(left))
         else:
             body = message.get("body", b"")[:left]

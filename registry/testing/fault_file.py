@@ -15,7 +15,7 @@ _MOST = 10**9
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
-class FaultsInvalid(Exception):
+class FaultsInvalid(ValueError):
     """What cannot be read as faults; the text says where, and what was expected."""
 
 

@@ -20,7 +20,7 @@ _SUFFIX = ".toml"
 _STATUS = (400, 403, 404, 405)
 
 
-class ProfileInvalid(Exception):
+class ProfileInvalid(ValueError):
     """No profile of that name, or a file that cannot be read as one; the text says what was expected."""
 
 
@@ -89,9 +89,16 @@ SWITCHES: Mapping[str, Key] = {
 }
 
 
+_KINDS = {name: key.kind for name, key in SWITCHES.items()}
+_SETTINGS = {name: key.kind for name, key in SCHEMA.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """`switches` that differ from what is normal, `settings` of the server; `sources` of both by name."""
+    """`switches` that differ from what is normal, `settings` of the server; `sources` of both by name.
+
+    Both are checked values; `texts` has them as the file does.
+    """
 
     name: str
     title: str
@@ -99,9 +106,14 @@ class Profile:
     switches: Mapping[str, Any]
     settings: Mapping[str, Any]
     sources: Mapping[str, str]
+    texts: Mapping[str, Mapping[str, Any]]
+
+    def written(self, part: str) -> dict[str, Any]:
+        """`switches` or `settings`, as the file has them."""
+        return dict(self.texts.get(part, {}))
 
 
-NONE = Profile("", "", "", {}, {}, {})
+NONE = Profile("", "", "", {}, {}, {}, {})
 
 
 def names() -> tuple[str, ...]:
@@ -150,13 +162,15 @@ def parse(name: str, text: str) -> Profile:
             "expected title, about, switches and settings"
         )
     sources: dict[str, str] = {}
+    texts = {part: dict(_entries(table, part, sources)) for part in ("switches", "settings")}
     return Profile(
         name,
         str(table.get("title", name)),
         str(table.get("about", "")),
-        {key: _switch(name, key, value) for key, value in _entries(table, "switches", sources)},
-        {key: _setting(name, key, value) for key, value in _entries(table, "settings", sources)},
+        {key: _checked(name, _KINDS, key, value) for key, value in texts["switches"].items()},
+        {key: _checked(name, _SETTINGS, key, value) for key, value in texts["settings"].items()},
         sources,
+        texts,
     )
 
 
@@ -168,14 +182,6 @@ def _entries(table: Mapping[str, Any], part: str, sources: dict[str, str]) -> It
             yield key, entry["value"]
         else:
             yield key, entry
-
-
-def _switch(profile: str, key: str, value: object) -> object:
-    return _checked(profile, {name: switch.kind for name, switch in SWITCHES.items()}, key, value)
-
-
-def _setting(profile: str, key: str, value: object) -> object:
-    return _checked(profile, {name: setting.kind for name, setting in SCHEMA.items()}, key, value)
 
 
 def _checked(profile: str, kinds: Mapping[str, Kind], key: str, value: object) -> object:

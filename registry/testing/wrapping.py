@@ -1,16 +1,20 @@
 """A profile and faults around an app, which knows of neither."""
 
 import logging
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.api.prompt import PROMPT
+from registry.testing import fault_file
 from registry.testing.admin import Admin
 from registry.testing.exchange import Ask, Head, Reply
 from registry.testing.faults import Faults
-from registry.testing.profiles import NONE, Profile
+from registry.testing.profiles import NONE, Profile, load
 from registry.testing.switches.switch import Switch
 from registry.testing.switches.table import switches_of
+
+NO_FILE = "-"  # in the place of a file of faults: none to begin with
 
 logger = logging.getLogger("registry")
 
@@ -29,6 +33,13 @@ def wrap(
     if faults is not None and admin:
         app = Admin(app, faults)
     return Unprompted(app)
+
+
+def around(profile: str, faults: str) -> Callable[[ASGIApp], ASGIApp]:
+    """As settings name both. Raises ProfileInvalid, FaultsInvalid."""
+    behaviour = load(profile) if profile else NONE
+    failing = Faults(fault_file.load(faults) if faults != NO_FILE else ()) if faults else None
+    return lambda app: wrap(app, behaviour, failing, admin=failing is not None)
 
 
 class Unprompted:

@@ -93,6 +93,8 @@ def test_the_variable_names_the_file_and_the_flag_beats_it(tmp_path: Path) -> No
 
 
 TEXTS = {
+    "profile": ("dev", "dev"),
+    "faults": ("/etc/faults.toml", "/etc/faults.toml"),
     "root": ("/srv/images", "/srv/images"),
     "host": ("::1", "::1"),
     "port": ("5001", 5001),
