@@ -19,7 +19,10 @@ from tests.inprocess import connect_app, opened
 
 @dataclass(frozen=True, slots=True)
 class Place:
+    """`plain` is a client of the same registry, without the profile."""
+
     client: httpx.AsyncClient
+    plain: httpx.AsyncClient
     world: World
 
 
@@ -37,7 +40,9 @@ async def profiled(
     with opened(folder) as store:
         chosen = Settings(root=store.layout.root, access_log=False, **settings)
         chosen = replace(chosen, **profile.settings)
-        async with connect_app(build(store, replace(chosen, anonymous="auto", rate=()))) as plain:
-            world = await fill(plain)
-        async with connect_app(wrap(build(store, chosen), profile, faults)) as client:
-            yield Place(client, world)
+        open_to_all = replace(chosen, anonymous="auto", rate=())
+        async with (
+            connect_app(build(store, open_to_all)) as plain,
+            connect_app(wrap(build(store, chosen), profile, faults)) as client,
+        ):
+            yield Place(client, plain, await fill(plain))

@@ -35,7 +35,7 @@ class Case:
     switch: str
     value: object
     request: str  # METHOD TARGET
-    normal: Seen
+    normal: Seen | None  # None: what it does can be done once only
     switched: Seen
     send: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
@@ -101,7 +101,7 @@ CASES = [
     Case("chunks", False, "PATCH " + SESSION, Seen(202), Seen(400), CHUNK, b"0123456789"),
     Case("chunks", False, "PATCH " + SESSION, Seen(202), Seen(202), {}, b"0123456789"),
     Case("chunk_maximum", 9, "PATCH " + SESSION, Seen(202), Seen(416), CHUNK, b"0123456789"),
-    Case("chunk_maximum", 10, "PATCH " + SESSION, Seen(202), Seen(202), CHUNK, b"0123456789"),
+    Case("chunk_maximum", 10, "PATCH " + SESSION, None, Seen(202), CHUNK, b"0123456789"),
     Case("chunk_maximum", 9, "PATCH " + SESSION, Seen(202), Seen(202), {}, b"0123456789"),
     Case(
         "chunk_minimum",
@@ -178,7 +178,7 @@ CASES = [
         Seen(200, {"docker-content-digest": None}),
     ),
     Case("tag_delete", 400, "DELETE /v2/team/app/manifests/latest", Seen(202), Seen(400)),
-    Case("tag_delete", False, "DELETE /v2/team/app/manifests/{referrer}", Seen(202), Seen(202)),
+    Case("tag_delete", False, "DELETE /v2/team/app/manifests/{referrer}", None, Seen(202)),
     Case("manifest_delete", False, "DELETE /v2/team/app/manifests/{referrer}", Seen(202), Seen(405)),
     Case("manifest_delete", 404, "DELETE /v2/team/app/manifests/{referrer}", Seen(202), Seen(404)),
     Case("blob_delete", 403, "DELETE /v2/team/app/blobs/{spare}", Seen(202), Seen(403)),
@@ -250,15 +250,15 @@ async def send(client: httpx.AsyncClient, case: Case, names: Mapping[str, str]) 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 async def test_a_switch_is_seen(case: Case, tmp_path: Path) -> None:
-    async with profiled(tmp_path / "plain") as place:
-        hold(await send(place.client, case, place.world.named()), case.normal)
-    async with profiled(tmp_path / "other", profile_of(**{case.switch: case.value})) as place:
+    async with profiled(tmp_path, profile_of(**{case.switch: case.value})) as place:
         hold(await send(place.client, case, place.world.named()), case.switched)
+        if case.normal:
+            hold(await send(place.plain, case, place.world.named()), case.normal)
 
 
 def test_every_switch_has_an_object_and_a_test() -> None:
     assert set(OBJECTS) == set(SWITCHES)
-    different = {case.switch for case in CASES if case.normal != case.switched}
+    different = {case.switch for case in CASES if case.normal not in (None, case.switched)}
     assert different | ELSEWHERE == set(SWITCHES)
 
 
@@ -316,11 +316,7 @@ async def test_a_redirect_is_for_who_may_read(tmp_path: Path) -> None:
 
 
 async def test_basic_is_all_that_there_is(tmp_path: Path) -> None:
-    async with profiled(tmp_path / "plain", anonymous="none") as place:
-        asked = (await place.client.get("/v2/")).headers["www-authenticate"]
-        assert asked.startswith("Bearer ")
-        assert (await place.client.get("/token")).status_code == 200
-    async with profiled(tmp_path / "basic", profile_of(challenge="basic"), anonymous="none") as place:
+    async with profiled(tmp_path, profile_of(challenge="basic"), anonymous="none") as place:
         refused = await place.client.get("/v2/")
         asked = refused.headers["www-authenticate"]
         assert (refused.status_code, asked) == (401, 'Basic realm="http://registry.test/",service="registry"')
