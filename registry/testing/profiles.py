@@ -68,7 +68,7 @@ SWITCHES: Mapping[str, Key] = {
         Key("upload_cancel", SWITCH, True, "DELETE of an upload session"),
         Key("sha512", SWITCH, True, "digests by sha512"),
         Key("ranges", SWITCH, True, "parts of blobs"),
-        Key("paging", SWITCH, True, "n and last of listings"),
+        Key("paging", SWITCH, True, "n and last of lists of tags"),
         Key("page_cap", whole(0, 10**6), 0, "entries of a page at most"),
         Key("page_refused", whole(0, 10**6), 0, "an n above this is refused"),
         Key("link", SWITCH, True, "Link to the next page"),

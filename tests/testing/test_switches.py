@@ -169,7 +169,13 @@ CASES = [
         Seen(200, {"location": None}, LAYER),
         Seen(307, {"location": "http://127.0.0.1/_content/*"}, b""),
     ),
-    Case("redirects", True, "GET /v2/team/app/blobs/{absent}", Seen(404), Seen(404)),
+    Case(
+        "redirects",
+        True,
+        "GET /v2/team/app/blobs/{absent}",
+        Seen(404, {}, ("errors", 1)),
+        Seen(404, {}, ("errors", 1)),
+    ),
     Case(
         "digest_header",
         False,

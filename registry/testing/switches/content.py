@@ -69,13 +69,11 @@ class Redirects(Switch):
             path, login, _ = self._links[ask.target.reference]
             ask.scope.update(path=path.decode("latin-1"), raw_path=path, query_string=b"")
             ask.scope["headers"] = [*ask.scope["headers"], *login]
-        elif _pulls(ask):
-            ask.scope["method"] = "HEAD"  # whether it is there and may be read, and no more
 
     def alter(self, ask: Ask, head: Head) -> Reply | None:
         if ask.target.route == "content":
             head.remove(*_OWN)
-        elif _pulls(ask) and head.status == 200:
+        elif _pulls(ask) and head.status in (200, 206):
             return Reply(307, {"location": f"{_elsewhere(ask)}{CONTENT}{self._link(ask)}"})
         return None
 

@@ -8,7 +8,7 @@ _LISTINGS = ("tags", "catalog", "referrers")
 
 class NoPaging(Switch):
     def amend(self, ask: Ask) -> None:
-        if ask.target.route in ("tags", "catalog"):
+        if ask.target.route == "tags":
             ask.drop_query("n", "last")
 
 
