@@ -14,6 +14,7 @@ from pathlib import Path
 
 from registry.patterns import matches
 from registry.testing.profiles import load, names
+from tests import distribution_2_8
 from tests.conformance import find_runner, launch, read_counts
 from tests.e2e.serving import serve
 
@@ -48,6 +49,10 @@ def main(wanted: Sequence[str]) -> int:
         for line in unexpected:
             print(f"  {line}", flush=True)
         good = good and not unexpected
+        if profile == "distribution-2.8" and distribution_2_8.is_installed():
+            different = distribution_2_8.differences()
+            print(f"  beside {distribution_2_8.PROGRAM}: {different or 'the same, but for what is known'}")
+            good = good and not different
     return 0 if good else 1
 
 

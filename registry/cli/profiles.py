@@ -1,5 +1,6 @@
 """What `registry profile` finds, and how it is shown."""
 
+import json
 from typing import Any
 
 from registry.settings import ConfigError
@@ -32,6 +33,5 @@ def as_object(profile: Profile) -> dict[str, Any]:
 
 def rows(profile: Profile) -> list[tuple[str, str, str]]:
     values = profile.written("switches") | profile.written("settings")
-    return [
-        (name, str(value).lower(), profile.sources.get(name, "")) for name, value in sorted(values.items())
-    ]
+    sources = profile.sources
+    return [(name, json.dumps(values[name]).strip('"'), sources.get(name, "")) for name in sorted(values)]

@@ -94,7 +94,7 @@ class _Break(Effect):
                 await app(ask.scope, broken.receive, broken.pass_on)
             else:
                 await app(ask.scope, ask.receive, broken.send)
-        except (ClientDisconnect, _Ended):
+        except ClientDisconnect:
             pass
         if broken.over:
             await asyncio.sleep(_ARRIVAL)
@@ -114,10 +114,6 @@ class Reset(_Break):
     """The same with a reset (RST), as from a machine that has lost the connection."""
 
 
-class _Ended(OSError):
-    """To the app, the client has gone."""
-
-
 class _Broken:
     def __init__(self, ask: Ask, send: Send, left: int) -> None:
         self._ask, self._send, self._left = ask, send, left
@@ -126,10 +122,10 @@ class _Broken:
     async def send(self, message: Message) -> None:
         if self._at_once or self.over:
             self.over = True
-            raise _Ended
+            raise ClientDisconnect
         await self._send(self._shortened(message))
         if self.over:
-            raise _Ended
+            raise ClientDisconnect  # so it is, to the app
 
     async def receive(self) -> Message:
         if self._at_once or self.over:

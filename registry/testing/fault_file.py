@@ -51,7 +51,7 @@ def _code(value: object) -> str:
 
 
 # Whom a fault hits: the fields of Fault.
-_MATCH: Mapping[str, Kind] = {
+MATCH: Mapping[str, Kind] = {
     "method": _one_or_more(texts(_METHODS.__contains__, f"one of {', '.join(_METHODS)}, or a list of them")),
     "route": _one_or_more(texts(NAMES.__contains__, f"one of {', '.join(NAMES)}, or a list of them")),
     "repository": _one_or_more(texts(len, "a pattern of repositories, or a list of them; * for anything")),
@@ -90,7 +90,7 @@ def read(table: object) -> tuple[Fault, ...]:
     if not isinstance(table, dict) or set(table) - {"fault"}:
         raise FaultsInvalid("faults are tables [[fault]], and nothing beside them")
     try:
-        entries = read_tables(table.get("fault", []), {"do": _DO, **_MATCH, **_WORKINGS}, ["do"])
+        entries = read_tables(table.get("fault", []), {"do": _DO, **MATCH, **_WORKINGS}, ["do"])
         return tuple(_fault(f"entry {number}", entry) for number, entry in enumerate(entries, 1))
     except Misfit as error:
         raise FaultsInvalid(f"{error.where} = {error.value!r}: expected {error.expected}") from None
@@ -100,7 +100,7 @@ def read(table: object) -> tuple[Fault, ...]:
 
 def _fault(where: str, entry: dict[str, Any]) -> Fault:
     effect = BY_NAME[entry.pop("do")]
-    matching = {key: entry.pop(key) for key in list(entry) if key in _MATCH}
+    matching = {key: entry.pop(key) for key in list(entry) if key in MATCH}
     known = [field.name for field in dataclasses.fields(effect)]
     for key, value in entry.items():
         if key not in known:

@@ -90,7 +90,8 @@ SWITCHES: Mapping[str, Key] = {
 
 
 _KINDS = {name: key.kind for name, key in SWITCHES.items()}
-_SETTINGS = {name: key.kind for name, key in SCHEMA.items()}
+# A profile is around the service; what it is made with, and where it listens, is no part of that.
+_SETTINGS = {name: key.kind for name, key in SCHEMA.items() if name not in ("profile", "faults", "root")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,10 @@ def parse(name: str, text: str) -> Profile:
 
 def _entries(table: Mapping[str, Any], part: str, sources: dict[str, str]) -> Iterator[tuple[str, object]]:
     """`key = value`, or a table with the value and its source."""
-    for key, entry in table.get(part, {}).items():
+    entries = table.get(part, {})
+    if not isinstance(entries, dict):
+        raise ProfileInvalid(f"{part} is no table: expected [{part}] and lines below it")
+    for key, entry in entries.items():
         if isinstance(entry, dict) and "value" in entry:
             sources[key] = str(entry.get("source", ""))
             yield key, entry["value"]

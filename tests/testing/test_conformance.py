@@ -1,7 +1,9 @@
 """The official suite against two of the profiles; `make profiles` has them all."""
 
+import re
 import shutil
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,8 @@ from registry.testing.profiles import SWITCHES, load, names
 from tests.e2e.clients import search_path
 from tests.missing import absent
 from tests.profile_conformance import FAILURES, Outcome, check, compare, read_outcomes
+
+PAGE = Path(__file__).parents[2] / "docs" / "profiles.md"
 
 
 @pytest.mark.parametrize("profile", ["1.0", "ghcr"])
@@ -25,6 +29,12 @@ def test_every_profile_is_written_down() -> None:
     assert set(table["passes"]) == set(names())
     used = {switch for name in names() for switch in load(name).switches}
     assert used <= set(table["switches"]) <= set(SWITCHES)
+
+
+def test_the_page_has_the_results() -> None:
+    passes = tomllib.loads(FAILURES.read_text())["passes"]
+    row = re.compile(r"^\| `([a-z0-9.-]+)` \| (\d+) \| \d+ \| \d+ \| \d+ \|$", re.MULTILINE)
+    assert {name: int(count) for name, count in row.findall(PAGE.read_text())} == passes
 
 
 def test_only_the_last_of_nested_names_count() -> None:

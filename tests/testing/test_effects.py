@@ -1,11 +1,14 @@
 """Every effect, as a client of a live server sees it: in httpx, or on the socket where httpx hides it."""
 
 import asyncio
+import dataclasses
 import json
+import re
 import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,8 +33,10 @@ from registry.testing.effects import (
     WrongDigest,
     WrongLength,
 )
+from registry.testing.fault_file import MATCH, parse
 from registry.testing.faults import Fault, Faults
 from registry.testing.profiles import NONE
+from registry.testing.targets import NAMES
 from registry.testing.wrapping import wrap
 from tests.api.world import CONFIG, IMAGE, digest, fill
 from tests.builders import blob
@@ -41,6 +46,8 @@ from tests.server.serving import serving
 LARGE = blob(300_000, 9)  # more than what is answered from memory
 BLOB, MANIFEST = f"/v2/team/app/blobs/{digest(LARGE)}", f"/v2/team/app/manifests/{digest(IMAGE)}"
 SECONDS = 20.0
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+EFFECTS = re.compile(r"<!-- effects.*?-->\n(.*?)<!-- end of effects -->", re.DOTALL)
 FAULTS = Faults()  # of the one server; each test has its own
 
 
@@ -285,6 +292,37 @@ def test_without_our_server_a_break_is_an_error(service: ASGIApp) -> None:
     with pytest.raises(ConnectionResetError):
         asyncio.run(ask())
     FAULTS.clear()
+
+
+def test_the_page_has_every_effect_and_route() -> None:
+    text = PAGE.read_text()
+    found = EFFECTS.search(text)
+    assert found
+    rows = [re.findall(r"`(\w+)`(?: = (\S+?))?(?=[,; ]|$)", row) for row in found[1].splitlines()[2:]]
+    keys = [line.split("|")[2] for line in found[1].splitlines()[2:]]
+    for row, cell in zip(rows, keys, strict=True):
+        effect = BY_NAME[row[0][0]]
+        told = re.findall(r"`(\w+)`(?: = ([^,\s]+))?", cell)
+        assert [name for name, _ in told] == [each.name for each in dataclasses.fields(effect)]
+        for (_, default), each in zip(told, dataclasses.fields(effect), strict=True):
+            assert default in ("", str(each.default).lower())
+    assert [row[0][0] for row in rows] == list(BY_NAME)
+    assert ", ".join(f"`{name}`" for name in NAMES) in text
+    assert {f"`{name}`" for name in MATCH} <= set(re.findall(r"^\| (`\w+`) \|", text, re.MULTILINE))
+
+
+def test_the_faults_of_the_page_can_be_read() -> None:
+    toml = re.search(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert toml
+    assert [type(fault.effect) for fault in parse(toml[1])] == [Cut, Refuse, Delay]
+
+
+def test_the_python_of_the_page_runs(service: ASGIApp) -> None:
+    python = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert python
+    names: dict[str, Any] = {"app": service}
+    exec(python[1], names)
+    assert len(names["faults"].faults) == 2
 
 
 def test_each_effect_has_a_name() -> None:
