@@ -10,7 +10,7 @@ COPY registry registry
 COPY storage storage
 RUN python3 -m venv /opt/registry \
  && if ls /wheels/*.whl >/dev/null 2>&1; then offline="--no-index --find-links=/wheels"; fi \
- && /opt/registry/bin/python3 -m pip install --no-cache-dir --disable-pip-version-check $offline '.[tls,oidc]' \
+ && /opt/registry/bin/python3 -m pip install --no-cache-dir --disable-pip-version-check $offline '.[tls,oidc,cache]' \
  && /opt/registry/bin/python3 -m pip uninstall --yes --quiet pip setuptools
 # What a configuration file decides must be able to replace this choice, so it is a file and no variable.
 RUN mkdir -p /etc/registry /var/lib/registry \

@@ -38,6 +38,9 @@ from registry.auth.passwords import Passwords
 from registry.auth.robots import Robots
 from registry.auth.rules import Rules
 from registry.auth.tokens import Tokens
+from registry.cache.cache import Cache
+from registry.cache.fetches import Fetches
+from registry.cache.routing import Routing
 from registry.changes import Guard
 from registry.consistency import access_rules_of
 from registry.gc import collect_in_turn, rules_of
@@ -46,6 +49,7 @@ from registry.meters.request_rate import RequestRate
 from registry.policies.access_rules import AccessRules
 from registry.policies.no_delete import NoDelete
 from registry.policies.read_only import ReadOnly
+from registry.policies.upstream_names import UpstreamNames
 from registry.pulls import Pulls
 from registry.quotas import limits_of
 from registry.registry import Registry
@@ -54,6 +58,7 @@ from registry.retention_rules import untagged_of
 from registry.scrub import scrub
 from registry.settings import Settings
 from registry.trail import STDERR, Sink, Trail
+from storage import contracts
 from storage.secrets import Secrets
 from storage.store import Store, open_store
 
@@ -79,10 +84,21 @@ def open_settings(settings: Settings) -> Store:
     )
 
 
+def cache_of(settings: Settings, store: Store, registry: Registry) -> Cache | None:
+    if not settings.upstreams:
+        return None
+    return Cache(registry, Fetches(store.fetches, store.blobs), offline=settings.offline)
+
+
+def routing_of(settings: Settings) -> Routing:
+    return Routing(settings.upstreams, settings.local, settings.external_url)
+
+
 def policies(settings: Settings, rules: Rules) -> list[Policy]:
     undeletable: list[Policy] = [] if settings.delete else [NoDelete()]
     unchanging: list[Policy] = [ReadOnly()] if settings.read_only else []
-    return [*unchanging, AccessRules(rules), *undeletable]
+    fetched: list[Policy] = [UpstreamNames(routing_of(settings))] if settings.upstreams else []
+    return [*unchanging, AccessRules(rules), *fetched, *undeletable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +179,8 @@ def tasks(registry: Registry, store: Store, settings: Settings) -> list[Coroutin
     retention = partial(retain, store, settings.retention, guards(settings), tell=registry.tell)
     collecting = [collect_in_turn(store, rules, retention)] if settings.gc else []
     reading = [scrub(store, settings.scrub_rate)] if settings.scrub_rate else []
-    always = [_expire_uploads(registry, settings.upload_expiry), _note_pulls(registry.pulls)]
+    expiring = _expire_uploads(registry, store.fetches, settings.upload_expiry)
+    always = [expiring, _note_pulls(registry.pulls)]
     return [*always, *kept, *collecting, *reading]
 
 
@@ -182,6 +199,7 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         limits_of=partial(limits_of, settings.quota),
         sparse=settings.sparse,
     )
+    cache = cache_of(settings, store, registry)
     origins = Origins(settings.trusted_proxies, settings.external_url)
     gate = Gate(
         registry,
@@ -194,6 +212,8 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         witnesses=audited,
         requirements=requirements(settings, coming.rules),
         cursors=Cursors(Secrets(store.files, store.layout).key("cursor")),
+        routing=routing_of(settings),
+        cache=cache,
         log=log,
     )
 
@@ -206,6 +226,8 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+            if cache:
+                await cache.close()
             coming.close()
             if lines:
                 lines.write()
@@ -242,11 +264,13 @@ class Everything(BaseRoute):
         await self._app(scope, receive, send)
 
 
-async def _expire_uploads(registry: Registry, idle: int) -> None:
+async def _expire_uploads(registry: Registry, fetches: contracts.Fetches, idle: int) -> None:
     while True:
         try:
             if ended := await registry.expire_uploads(idle):
                 logger.info("%d idle upload sessions expired", ended)
+            if left := await fetches.expire(idle):
+                logger.info("%d fetches that nobody goes on with expired", len(left))
         except Exception:  # whatever it was, the next round may do better
             logger.exception("idle upload sessions could not be expired")
         await asyncio.sleep(min(idle / _SWEEPS, _LONGEST_SWEEP))

@@ -13,9 +13,7 @@ from typing import Any
 
 from registry import dropin
 from registry.consistency import check_together
-from registry.kinds import (
-    Misfit,
-)
+from registry.kinds import Kind, Misfit
 from registry.settings import PREFIX, SCHEMA, ConfigError, Settings
 from registry.testing import profiles
 
@@ -96,7 +94,11 @@ def _checked(name: str, value: object, source: str) -> object:
             f"{name}, {error.where} = {error.value!r} ({source}): expected {error.expected}"
         ) from None
     except ValueError:
-        raise ConfigError(f"{name} = {value!r} ({source}): expected {kind.expected}") from None
+        raise ConfigError(f"{name}{_shown(kind, value)} ({source}): expected {kind.expected}") from None
+
+
+def _shown(kind: Kind, value: object) -> str:
+    return "" if kind.secret else f" = {value!r}"
 
 
 def _from_profile(given: Sequence[tuple[str, object, str]]) -> Iterator[tuple[str, object, str]]:
@@ -180,4 +182,4 @@ def _from_text(name: str, text: str, source: str) -> tuple[str, object, str]:
     try:
         return name, kind.read(text), source
     except ValueError:
-        raise ConfigError(f"{name} = {text!r} ({source}): expected {kind.expected}") from None
+        raise ConfigError(f"{name}{_shown(kind, text)} ({source}): expected {kind.expected}") from None

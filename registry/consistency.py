@@ -7,7 +7,9 @@ from functools import partial
 from registry.auth.addresses import is_loopback
 from registry.auth.public_keys import is_installed
 from registry.auth.rules import UNCLAIMED, Rules
+from registry.kinds import Misfit
 from registry.settings import AUTO, SCHEMA, ConfigError, Settings
+from registry.upstream import transport
 from storage.layout import Layout
 
 
@@ -68,8 +70,25 @@ def check_together(settings: Settings, sources: Mapping[str, str]) -> None:
                 f"{name} ({sources[name]}) counts requests in one process: "
                 f"leave out workers = {settings.workers} ({sources['workers']})"
             )
+    _check_upstreams(settings, sources)
     if settings.ephemeral and sources["root"].startswith("flag") and sources["ephemeral"].startswith("flag"):
         raise ConfigError("--ephemeral makes its own temporary root: give it or --root, not both")
+
+
+def _check_upstreams(settings: Settings, sources: Mapping[str, str]) -> None:
+    key = "upstream" if settings.upstream else "mirror"
+    try:
+        upstreams = settings.upstreams
+    except Misfit as error:
+        raise ConfigError(
+            f"upstream ({sources['upstream']}) and mirror ({sources['mirror']}), {error.where} = "
+            f"{error.value!r}: expected {error.expected}"
+        ) from None
+    if upstreams and not transport.is_installed():
+        raise ConfigError(
+            f"{key} ({sources[key]}) needs a library that asks other registries: "
+            "run pip install 'oci-registry[cache]'"
+        )
 
 
 def _check_tls(settings: Settings, sources: Mapping[str, str]) -> None:

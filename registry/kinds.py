@@ -21,6 +21,7 @@ _WORDS = {
 NEVER: Final = "never"
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
 _PATTERN = re.compile(r"[a-z0-9._/*-]+:[A-Za-z0-9_.*-]+", re.ASCII)
+_REPOSITORIES = re.compile(r"[a-z0-9._/:*-]+", re.ASCII)
 _URL = re.compile(r"(https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)/?", re.ASCII | re.IGNORECASE)
 _DURATION = re.compile("".join(rf"(?:(\d{{1,9}}){unit})?" for unit in _UNITS), re.ASCII)
 
@@ -41,13 +42,16 @@ class Misfit(ValueError):
 class Kind:
     """What a key accepts: `check` takes a typed value, `read` the text of a variable or a flag.
 
-    Both raise ValueError.
+    Both raise ValueError. `secret`: a value may hold a password, so no message shows it. `several`: the flag
+    may be given again and again.
     """
 
     expected: str
     metavar: str
     check: Callable[[object], object]
     read: Callable[[str], object] = str
+    secret: bool = False
+    several: bool = False
 
 
 def _text(value: object) -> str:
@@ -120,6 +124,14 @@ def _patterns(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
         raise ValueError
     if not all(_PATTERN.fullmatch(each) for each in value):
+        raise ValueError
+    return tuple(value)
+
+
+def _repositories(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+        raise ValueError
+    if not all(_REPOSITORIES.fullmatch(each) for each in value):
         raise ValueError
     return tuple(value)
 
@@ -197,6 +209,13 @@ PATTERNS = Kind(
     "PATTERNS",
     _patterns,
     lambda text: text.replace(",", " ").split(),
+)
+REPOSITORIES = Kind(
+    'patterns such as "team/*", * for anything; as text, separated by spaces or commas',
+    "PATTERNS",
+    _repositories,
+    lambda text: text.replace(",", " ").split(),
+    several=True,
 )
 NETWORKS = Kind(
     "addresses or networks such as 10.0.0.0/8 or 2001:db8::5; as text, separated by spaces or commas",

@@ -8,6 +8,7 @@ from storage.digest import Digest
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", re.ASCII)
+_REGISTRY = re.compile(r"[a-z0-9.-]{1,255}:[0-9]{1,5}", re.ASCII)
 _LONGEST_NAME = 255
 
 
@@ -22,6 +23,23 @@ class RepositoryName(str):
         if not _NAME.fullmatch(text):
             raise NameInvalid(text, "expected lower-case letters and digits, joined by . _ __ - or /")
         return super().__new__(cls, text)
+
+
+class JoinedName(RepositoryName):
+    """A name that is put together from others: of a registry, and of what it has."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> "JoinedName":
+        return str.__new__(cls, text)
+
+
+def parse_public_name(text: str) -> RepositoryName:
+    """As rules have it: what clients say, or what a registry with a port has. Raises NameInvalid."""
+    registry, slash, rest = text.partition("/")
+    if slash and _REGISTRY.fullmatch(registry):
+        return JoinedName(f"{registry}/{RepositoryName(rest)}")
+    return RepositoryName(text)
 
 
 class Tag(str):

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Final
 
 from registry.access import Action
 from registry.changes import BlobAdded, BlobRemoved, ManifestAdded, ManifestRemoved, TagMoved
@@ -12,6 +13,7 @@ from registry.errors import Denied
 from registry.manifests import Descriptor, Manifest, is_foreign
 from registry.names import Reference, RepositoryName, Tag
 from registry.registry import Registry
+from registry.sources import Found
 from storage.contracts import BlobFile
 from storage.digest import Digest
 from storage.errors import (
@@ -48,6 +50,8 @@ class Repository:
         self._registry, self.name, self._who, self._allows = registry, name, who, allows
         self._names, self._blobs = registry.names, registry.blobs
 
+    lasting: Final = True
+
     # -- blobs ---------------------------------------------------------------------------------------
 
     async def blob_size(self, digest: Digest) -> int:
@@ -60,8 +64,11 @@ class Repository:
             raise BlobMissing(digest)
         return found.size
 
+    async def known_size(self, digest: Digest) -> int | None:
+        return await self.blob_size(digest)
+
     @asynccontextmanager
-    async def blob(self, digest: Digest, size: int) -> AsyncIterator[BlobFile]:
+    async def blob(self, digest: Digest, size: int | None) -> AsyncIterator[BlobFile]:
         """The open blob that `blob_size` told of. Raises BlobMissing."""
         async with self._blobs.open(digest) as file:
             if file.size != size:
@@ -108,6 +115,10 @@ class Repository:
             raise ManifestMissing(reference)
         self._registry.pulls.add((self.name, found.digest))
         return found
+
+    async def manifest(self, reference: Reference) -> Found:
+        row = await self.manifest_row(reference)
+        return Found(row, (self.name, row.digest))
 
     async def manifest_bytes(self, row: ManifestRow) -> bytes:
         """A manifest's exact bytes, verified. Raises ManifestMissing."""

@@ -17,6 +17,7 @@ from registry.retention_rules import Rule, find_rule
 from storage.digest import Digest
 from storage.errors import ManifestMissing, PreconditionFailed, RepositoryMissing
 from storage.liveness import named_by
+from storage.rows import FETCHED
 from storage.store import Store
 from storage.tagged import Tagged, repository_names, tagged
 
@@ -114,12 +115,13 @@ def plan_one(store: Store, rules: Sequence[Rule], guards: Guards, repository: Re
 
 
 def affected(store: Store, rules: Sequence[Rule]) -> list[RepositoryName]:
-    """The repositories that a rule may take tags of."""
+    """The repositories that a rule may take tags of: what was fetched has bounds of its own."""
     if not any(rule.removes for rule in rules):
         return []
     with closing(store.database.scan()) as connection:
         names = repository_names(connection)
-    return [RepositoryName(name) for name in names if (rule := find_rule(rules, name)) and rule.removes]
+    pushed = [RepositoryName(name) for name in names if not name.startswith(FETCHED)]
+    return [name for name in pushed if (rule := find_rule(rules, name)) and rule.removes]
 
 
 def _tell_nobody(_: Change) -> None:

@@ -17,6 +17,7 @@ from registry.kinds import (
     PATH,
     PATTERNS,
     PROFILE,
+    REPOSITORIES,
     SPAN,
     SWITCH,
     URL,
@@ -28,6 +29,7 @@ from registry.kinds import (
 from registry.quotas import QUOTA, Quota
 from registry.rates import RATE, Rate
 from registry.retention_rules import RETENTION, Rule
+from registry.upstream.settings import MIRRORS, UPSTREAMS, Upstream, join_upstreams
 
 PREFIX = "REGISTRY_"
 AUTO = "auto"
@@ -144,6 +146,19 @@ class Settings:
         default=False,
         metadata=_about(SWITCH, "For tests: a temporary root without fsync, removed when the server ends."),
     )
+    profile: str = field(
+        default="",
+        metadata=_about(
+            PROFILE, "For tests: behave as another registry, by one of the profiles of docs/profiles.md."
+        ),
+    )
+    faults: str = field(
+        default="",
+        metadata=_about(
+            FAULTS,
+            "For tests: fail as this file says (docs/faults.md), and let anyone change it at /_test/faults.",
+        ),
+    )
     access_log: bool = field(
         default=True, metadata=_about(SWITCH, "Write one line per request to standard error.")
     )
@@ -209,19 +224,32 @@ class Settings:
         default=(),
         metadata=_about(RATE, "How many requests a client may make: tables as docs/limits.md has them."),
     )
-    profile: str = field(
-        default="",
+    upstream: tuple[Upstream, ...] = field(
+        default=(),
         metadata=_about(
-            PROFILE, "For tests: behave as another registry, by one of the profiles of docs/profiles.md."
+            UPSTREAMS, "Registries whose images are fetched and kept here: tables as docs/cache.md has them."
         ),
     )
-    faults: str = field(
-        default="",
+    mirror: tuple[Upstream, ...] = field(
+        default=(),
         metadata=_about(
-            FAULTS,
-            "For tests: fail as this file says (docs/faults.md), and let anyone change it at /_test/faults.",
+            MIRRORS, "The same in short, for registries that ask for no login: docker.io, or NAME=URL."
         ),
     )
+    local: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            REPOSITORIES, "Repositories that no upstream is asked for, whatever it has under their names."
+        ),
+    )
+    offline: bool = field(
+        default=False, metadata=_about(SWITCH, "Ask no upstream: of its images, serve what is here.")
+    )
+
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """All of them. Raises Misfit where the two keys do not go together."""
+        return join_upstreams(self.upstream, self.mirror)
 
     @property
     def serves_https(self) -> bool:

@@ -184,10 +184,11 @@ def _install(target: Layout, files: Files) -> None:
 
 
 def _clear(target: Layout, files: Files) -> None:
-    """Take away what one that was killed has left, and the sessions of whoever served the folder."""
+    """Take away what one that was killed has left, and the sessions and fetches of whoever served it."""
     remove(target.new_index, files)
-    for name in os.listdir(target.uploads):
-        files.unlink(os.path.join(target.uploads, name))
+    for folder in (target.uploads, target.fetches):
+        for name in os.listdir(folder):
+            files.unlink(os.path.join(folder, name))
 
 
 def _take_accounts(source: Layout, target: Layout, files: Files) -> None:

@@ -40,6 +40,10 @@ class BlobFile:
     descriptor: int  # for sendfile; valid as long as the blob is open
     _threads: Threads
 
+    async def ready(self, start: int, length: int) -> int:
+        """All of it, whatever was asked for: it has landed."""
+        return length
+
     async def read(self, pieces: Sequence[tuple[int, int]]) -> list[bytes]:
         """Small pieces, (start, length) each. Raises EOFError where the file ends early.
 
@@ -283,6 +287,15 @@ def _read_pieces(descriptor: int, pieces: Sequence[tuple[int, int]]) -> list[byt
     if any(len(data) < length for data, (_, length) in zip(found, pieces, strict=True)):
         raise EOFError("the file ends early")
     return found
+
+
+def hash_from(descriptor: int, offset: int, hasher: Hasher, most: int | None = None) -> int:
+    """Hash what is there from `offset` on, about `most` bytes of it; return where that ends. Blocking."""
+    start = offset
+    while (most is None or offset - start < most) and (chunk := os.pread(descriptor, _CHUNK, offset)):
+        hasher.update(chunk)
+        offset += len(chunk)
+    return offset
 
 
 def _hash_piece(descriptor: int, buffer: memoryview, offset: int, hasher: Hasher) -> int:

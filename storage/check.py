@@ -22,7 +22,7 @@ from storage.findings import Finding, Latch, Position, Report
 from storage.pace import Pace
 from storage.quotas import miscounts, recount
 from storage.reading import Keep, look_again, read_files
-from storage.rows import HELD, MISSING, PRESENT, in_ranges
+from storage.rows import FETCHED, HELD, MISSING, PRESENT, in_ranges
 from storage.store import Store
 from storage.verification import Progress
 
@@ -62,6 +62,7 @@ async def check(
         _check_names(connection, report)
         await _check_counts(store, connection, report, repair=repair)
         report.uploads = len(os.listdir(store.layout.uploads))
+        report.fetches = len([name for name in os.listdir(store.layout.fetches) if "." not in name])
         report.quarantined = len(os.listdir(store.layout.quarantine))
         if degraded:
             await _check_latch(store, report, degraded, start.degraded, repair=repair)
@@ -170,7 +171,8 @@ def _check_names(connection: Connection, report: Report) -> None:
             (MISSING,),
         )
         for name, digest in rows:
-            message = f"repository {name} lists it, and it is not here: push it again"
+            remedy = "the next pull fetches it again" if name.startswith(FETCHED) else "push it again"
+            message = f"repository {name} lists it, and it is not here: {remedy}"
             report.findings.append(Finding("dangling", str(Digest.from_binary(digest)), message))
     rows = connection.execute(
         "SELECT name, child.digest, parent.digest FROM edges"

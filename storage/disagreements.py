@@ -7,7 +7,7 @@ from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import UNREADABLE, BlobMissing, DigestMismatch
 from storage.manifests import COLUMNS, Edge, ManifestRow, manifest_row
-from storage.rows import PRESENT, in_ranges
+from storage.rows import FETCHED, PRESENT, in_ranges
 from storage.store import Store
 
 Told = tuple[ManifestRow, Sequence[Edge]]
@@ -17,13 +17,17 @@ Read = Callable[[bytes, ManifestRow], Told]
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """A row of `manifests`, and what its bytes tell; None if they are no manifest's, for the reason `why`."""
+    """A row of `manifests`, and what its bytes tell; None if they are no manifest's, for the reason `why`.
+
+    `fetched`: it came from another registry, so that it may be of any kind, and all that it names absent.
+    """
 
     repository: int
     blob: int
     digest: Digest
     told: Told | None
     why: str
+    fetched: bool
 
 
 async def disagreements(
@@ -31,10 +35,12 @@ async def disagreements(
 ) -> AsyncGenerator[Disagreement, None]:
     """Those of all repositories. Bytes that are bad, or not here, tell nothing: that is found elsewhere."""
     sql = (
-        f"SELECT manifests.rowid, repository, manifests.blob, {COLUMNS} FROM manifests"
-        f" JOIN blobs ON blobs.id = manifests.blob AND state = {PRESENT} WHERE manifests.rowid > ?"
+        f"SELECT manifests.rowid, repository, manifests.blob, name, {COLUMNS} FROM manifests"
+        f" JOIN blobs ON blobs.id = manifests.blob AND state = {PRESENT}"
+        " JOIN repositories ON repositories.id = repository WHERE manifests.rowid > ?"
     )
-    for _, repository, blob, *rest in in_ranges(connection, sql):
+    for _, repository, blob, name, *rest in in_ranges(connection, sql):
+        fetched = name.startswith(FETCHED)
         row = manifest_row(rest)
         told, why = None, "the index holds something else than its bytes say"
         try:
@@ -46,11 +52,13 @@ async def disagreements(
                 raise
             continue
         except ValueError as error:
+            if fetched and not _named(connection, repository, blob):
+                continue
             why = f"it is no manifest: {error}"
         if told and told[0] == row and _named(connection, repository, blob) == _naming(told[1]):
             continue
         if _is_there(connection, repository, blob):  # it may have been deleted meanwhile
-            yield Disagreement(repository, blob, row.digest, told, why)
+            yield Disagreement(repository, blob, row.digest, told, why, fetched)
 
 
 def _named(connection: Connection, repository: int, blob: int) -> set[tuple[bytes, int]]:

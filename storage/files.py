@@ -185,7 +185,7 @@ class Files:
         try:
             self.chmod(descriptor, 0o400)  # before the fsync, which makes the mode durable too
             self.fsync(descriptor, source)
-            if not _same_file(descriptor, final):  # rename between two names of one inode does nothing
+            if not is_at(descriptor, final):  # rename between two names of one inode does nothing
                 self.unlink(temporary)
                 self.link(source, temporary)
                 self.rename(temporary, final)
@@ -249,7 +249,8 @@ def _room() -> Iterator[None]:
         raise
 
 
-def _same_file(descriptor: int, path: str) -> bool:
+def is_at(descriptor: int, path: str) -> bool:
+    """Whether the path is a name of the open file."""
     try:
         there = os.lstat(path)
     except FileNotFoundError:

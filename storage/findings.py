@@ -27,6 +27,7 @@ class Report:
     manifests: int = 0
     tags: int = 0
     uploads: int = 0
+    fetches: int = 0
     quarantined: int = 0
     findings: list[Finding] = field(default_factory=list)
 

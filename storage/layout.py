@@ -4,6 +4,9 @@
     ROOT/blobs/sha256/ab/<hex>   mode 0400; complete and correct from the instant the name exists
     ROOT/uploads/<uuid4>         a session's bytes; its length is its offset
     ROOT/uploads/<uuid4>.new     a second name on its way to blobs/; meaningless after a crash
+    ROOT/fetches/<name>          a blob on its way from elsewhere into a repository; locked by who fetches it
+    ROOT/fetches/<name>.size     how many bytes it will have; there once they have begun to come
+    ROOT/fetches/<name>.new      as of a session
     ROOT/quarantine/             bytes that failed verification
     ROOT/index.db                SQLite: every name that people gave (plus -wal and -shm)
     ROOT/index.db.new            an index on its way to that name; meaningless after a crash
@@ -26,6 +29,7 @@
 The root itself is 0700. The 256 shards of each algorithm are made once, when the root is.
 """
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -36,6 +40,7 @@ from storage.errors import InvalidDigest, UploadMissing
 FORMAT = "oci-registry 1\n"
 SHARDS = tuple(f"{number:02x}" for number in range(256))
 INSTALLING = ".new"
+ANNOUNCED = ".size"
 
 _UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 _KEY = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
@@ -55,6 +60,10 @@ class Layout:
     @property
     def uploads(self) -> str:
         return self._at("uploads")
+
+    @property
+    def fetches(self) -> str:
+        return self._at("fetches")
 
     @property
     def quarantine(self) -> str:
@@ -137,7 +146,7 @@ class Layout:
         """Every folder of the tree, parents first."""
         algorithms = [self._at("blobs", name) for name in ALGORITHMS]
         shards = [os.path.join(folder, shard) for folder in algorithms for shard in SHARDS]
-        return [self._at("blobs"), *algorithms, *shards, self.uploads, self.quarantine]
+        return [self._at("blobs"), *algorithms, *shards, self.uploads, self.fetches, self.quarantine]
 
     def blob(self, digest: Digest) -> str:
         """Raises InvalidDigest: a digest that a manifest may name need not be one that a file can have."""
@@ -153,3 +162,8 @@ class Layout:
         if not _UUID4.fullmatch(upload):
             raise UploadMissing(upload)
         return self._at("uploads", upload)
+
+    def fetch(self, repository: str, digest: Digest) -> str:
+        """By the repository too, of which only a hash fits: each has to be given the blob for itself."""
+        owner = hashlib.sha256(repository.encode()).hexdigest()[:32]
+        return self._at("fetches", f"{digest.algorithm}-{digest.encoded}-{owner}")

@@ -10,8 +10,9 @@ from storage.digest import Digest
 from storage.errors import RepositoryMissing
 from storage.history import Move, find_moves
 from storage.manifests import COLUMNS, ManifestRow, manifest_row
-from storage.rows import PRESENT, find_repository
+from storage.rows import FETCHED, PRESENT, find_repository
 
+_BEYOND = chr(ord(FETCHED) + 1)
 _ENTRY = 700  # bytes of a referrer's entry without its annotations: two types of 255 characters, a digest
 
 
@@ -20,9 +21,14 @@ class Listings:
         self._database = database
 
     async def repositories(self, *, after: str, limit: int) -> list[str]:
+        """Those that were pushed to: two ranges, before and behind all those of upstreams."""
         rows = await self._database.read(
             lambda connection: connection.execute(
-                "SELECT name FROM repositories WHERE name > ? ORDER BY name LIMIT ?", (after, limit)
+                "SELECT name FROM repositories WHERE name > :after AND name < :fetched"
+                " UNION ALL"
+                " SELECT name FROM repositories WHERE name >= max(:after, :beyond) AND name <> :after"
+                " ORDER BY name LIMIT :limit",
+                {"after": after, "limit": limit, "fetched": FETCHED, "beyond": _BEYOND},
             ).fetchall()
         )
         return [name for (name,) in rows]

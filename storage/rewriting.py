@@ -16,15 +16,19 @@ async def rewrite(store: Store, connection: Connection, read: Read) -> list[str]
     async with aclosing(disagreements(store, connection, read)) as found:
         async for each in found:
             if each.told:
-                await store.database.write(_rewriting(each.repository, each.blob, *each.told))
+                change = _rewriting(each.repository, each.blob, *each.told, sparse=each.fetched)
+                await store.database.write(change)
                 done.append(str(each.digest))
     return done
 
 
 def _rewriting(
-    repository: int, blob: int, row: ManifestRow, edges: Sequence[Edge]
+    repository: int, blob: int, row: ManifestRow, edges: Sequence[Edge], *, sparse: bool
 ) -> Callable[[Connection], None]:
-    """What the repository lacks becomes optional. It gets no link: that would show it the blobs of others."""
+    """What the repository lacks becomes optional; all, if it is `sparse`.
+
+    It gets no link: that would show it the blobs of others.
+    """
     values = {
         "repository": repository,
         "blob": blob,
@@ -47,7 +51,7 @@ def _rewriting(
         connection.execute("DELETE FROM edges WHERE repository = ? AND parent = ?", (repository, blob))
         for edge in edges:
             child = ensure_blob(connection, edge.digest, edge.size)
-            optional = not (edge.required and _has(connection, repository, child, edge.size))
+            optional = sparse or not (edge.required and _has(connection, repository, child, edge.size))
             connection.execute(
                 "INSERT INTO edges (repository, parent, child, kind, optional) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET optional = min(optional, excluded.optional)",

@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 
-from storage.errors import StorageError
+from storage.errors import StorageError, StoreFull
 from storage.files import Files
 
 _FLOOR_BYTES, _FLOOR_SHARE = 2**30, 0.05  # uploads stop at 1 GiB or 5 % of free space, whichever is less
@@ -32,6 +32,15 @@ class Room:
 def look(folder: str) -> Room:
     found = os.statvfs(folder)
     return Room(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+
+
+def require_room(folder: str) -> None:
+    """Raises StoreFull below the floor: what is left is for deletes and for names."""
+    room = look(folder)
+    if room.free < room.floor:
+        raise StoreFull(
+            f"only {room.free} bytes are free on the store's disk: uploads wait until there is room"
+        )
 
 
 class Ballast:

@@ -8,6 +8,8 @@ from storage.digest import Digest
 from storage.errors import BlobMissing
 
 MISSING, PRESENT = 0, 1
+FETCHED = "@"
+"""What the names of repositories begin with that hold what upstreams have: no name that is pushed to does."""
 
 HELD = (
     "(EXISTS (SELECT 1 FROM links WHERE blob = blobs.id)"

@@ -11,7 +11,9 @@ from storage.clock import Machine
 from storage.contracts import Names
 from storage.database import Database
 from storage.errors import IndexFailed, StoreUnusable
+from storage.fetches import FetchStore
 from storage.files import Files, Probe
+from storage.freshness import Freshness
 from storage.layout import FORMAT, Layout
 from storage.links import Links
 from storage.listings import Listings
@@ -30,6 +32,7 @@ _OURS = {
     "format.new",
     "blobs",
     "uploads",
+    "fetches",
     "quarantine",
     "write.lock",
     "gc.lock",
@@ -47,13 +50,14 @@ _SERVING_WAIT = 5.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Bytes in `blobs` and `uploads`, names in `names`."""
+    """Bytes in `blobs`, `uploads` and `fetches`, names in `names`."""
 
     layout: Layout
     files: Files
     database: Database
     blobs: BlobStore
     uploads: UploadStore
+    fetches: FetchStore
     names: Names
     threads: Threads
     ballast: Ballast
@@ -139,17 +143,29 @@ def assemble(
     threads = Threads()
     blobs = BlobStore(layout, files, threads)
     uploads = UploadStore(layout, files, threads, blobs)
+    fetches = FetchStore(layout, files, threads, blobs)
     names = Names(
         Links(database),
         Sessions(database, database.clock.boot),
         Manifests(database),
         Listings(database),
         Quotas(database),
+        Freshness(database),
         database.generation,
     )
     ballast = Ballast(layout.ballast, files)
     return Store(
-        layout, files, database, blobs, uploads, names, threads, ballast, warnings, locks or ExitStack()
+        layout,
+        files,
+        database,
+        blobs,
+        uploads,
+        fetches,
+        names,
+        threads,
+        ballast,
+        warnings,
+        locks or ExitStack(),
     )
 
 

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
 
-from storage.blobs import BlobStore
+from storage.blobs import BlobStore, hash_from
 from storage.digest import Bytes, Digest, Hasher, new_hasher
-from storage.errors import DigestMismatch, StoreFull, UploadBusy, UploadMissing, UploadSealed, WrongLength
-from storage.files import Files
+from storage.errors import DigestMismatch, UploadBusy, UploadMissing, UploadSealed, WrongLength
+from storage.files import Files, is_at
 from storage.layout import INSTALLING, Layout
-from storage.room import look
+from storage.room import require_room
 from storage.sources import Source
 from storage.threads import Threads
 
@@ -89,10 +89,7 @@ class UploadSession:
 
     def _digest(self, algorithm: str) -> Digest:
         hasher = new_hasher(algorithm)
-        offset = 0
-        while chunk := os.pread(self._descriptor, _BUFFER, offset):
-            hasher.update(chunk)
-            offset += len(chunk)
+        hash_from(self._descriptor, 0, hasher)
         return Digest(algorithm, hasher.hexdigest())
 
     async def install(self, digest: Digest, known: Digest | None) -> None:
@@ -141,12 +138,8 @@ class UploadStore:
         return upload
 
     def require_room(self) -> None:
-        """Raises StoreFull below the floor: what is left is for deletes and for names."""
-        room = look(self._layout.root)
-        if room.free < room.floor:
-            raise StoreFull(
-                f"only {room.free} bytes are free on the store's disk: uploads wait until there is room"
-            )
+        """Raises StoreFull."""
+        require_room(self._layout.root)
 
     def size(self, upload: str) -> int:
         """The session's offset. Raises UploadMissing."""
@@ -177,14 +170,14 @@ class UploadStore:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Between open and lock another request may have ended the session.
-            if os.fstat(descriptor).st_nlink == 0 or os.lstat(path).st_ino != os.fstat(descriptor).st_ino:
+            if not is_at(descriptor, path):
                 raise UploadMissing(upload)
         except BlockingIOError:
             os.close(descriptor)
             raise UploadBusy(upload) from None
-        except (UploadMissing, FileNotFoundError):
+        except UploadMissing:
             os.close(descriptor)
-            raise UploadMissing(upload) from None
+            raise
         return descriptor
 
     async def expire(self, idle: float, known: Idleness | None = None) -> list[str]:

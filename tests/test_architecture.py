@@ -21,7 +21,8 @@ LAYERS = (
     ("registry.changes", "registry.access", "registry.pulls", "registry.recent"),
     (
         *("registry.registry", "registry.uploads", "registry.repository", "registry.auth"),
-        "registry.upstream",
+        "registry.sources",
+        *("registry.upstream", "registry.cache"),
         *("registry.scrub", "registry.gc", "registry.retention", "registry.policies", "registry.guards"),
         *("registry.rates", "registry.meters", "registry.trail"),
     ),

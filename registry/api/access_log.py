@@ -38,7 +38,9 @@ class Entry:
     """A request, as it comes to be known: for its line, and for witnesses.
 
     `actor` is None until it is known who asks, `operation` until it is known for what; `parameters` are those
-    of the path. `fact` is what an answer that is an error says.
+    of the path. `fact` is what an answer that is an error says. `upstream` is whose content was asked for,
+    and `cache` what came of it: hit, miss, stale, or negative for what was said to be missing before;
+    `namespace` is that of its query, if it is an upstream's name.
     """
 
     def __init__(self, scope: Scope, request_id: str, sink: Sink | None) -> None:
@@ -51,6 +53,7 @@ class Entry:
         self.operation: Operation | None = None
         self.parameters: Mapping[str, object] = {}
         self.fact: Exception | None = None
+        self.upstream, self.cache, self.namespace = "", "", ""
 
     @property
     def remote(self) -> str:
@@ -69,6 +72,14 @@ class Entry:
         self._error = {"code": code, "error": (str(error) or type(error).__name__)[:_LONGEST]}
         if status == 500:
             failures.error("request %s failed", self.id, exc_info=error)
+
+    @property
+    def cached(self) -> dict[str, str]:
+        """What the line says of it."""
+        return {"cache": self.cache, "upstream": self.upstream} if self.cache else {}
+
+    def note_cache(self, upstream: str, cache: str) -> None:
+        self.upstream, self.cache = upstream, cache
 
     def watch(self, send: Send) -> Send:
         async def watched(message: Message) -> None:
@@ -89,6 +100,8 @@ class Entry:
         agent = agent_of(scope["headers"])
         who = self.actor.name if self.actor else ""
         said = {"who": who, **self._error} if who else self._error
+        if self.cache:
+            said = {**said, **self.cached}
         self._sink(render(self.id, remote_of(scope.get("client")), what, seconds, agent, said))
 
 

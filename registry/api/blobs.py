@@ -9,6 +9,7 @@ from registry.api.prompt import LARGEST
 from registry.api.ranges import Span, closing, content_range, multipart_length, parse_range, part_header
 from registry.api.sending import FileResponse, Part
 from registry.api.wire import IMMUTABLE, Call, Lasting, digest_headers
+from registry.sources import Source
 from storage.digest import Digest
 
 _BYTES = "application/octet-stream"
@@ -16,24 +17,34 @@ _BYTES = "application/octet-stream"
 
 async def read(call: Call) -> Response:
     """GET: all of it, one range or many (RFC 9110, section 14)."""
-    digest, repository = _digest(call), call.repository
-    size = await repository.blob_size(digest)
+    digest, source = _digest(call), call.source
+    size = await source.known_size(digest)
+    if size is not None and (answer := await _answer_small(call, source, digest, size)):
+        return answer
     headers = _headers(digest)
-    if call.condition().not_modified(digest):
-        return Response(status_code=304, headers=headers)
-    spans = parse_range(_range_header(call, digest), size)
-    parts, status, more = _content(size, spans)
-    if spans is None and size <= LARGEST:  # kept in memory, as manifests are: configs, mostly
-        raw = await repository.blob_bytes(digest)
-        return Lasting(raw, headers=headers | more, content=(digest, size))
     async with AsyncExitStack() as stack:
-        file = await stack.enter_async_context(repository.blob(digest, size))
+        file = await stack.enter_async_context(source.blob(digest, size))
+        if call.condition().not_modified(digest):
+            return Response(status_code=304, headers=headers)
+        parts, status, more = _content(file.size, parse_range(_range_header(call, digest), file.size))
         return FileResponse(stack.pop_all(), file, parts, status_code=status, headers=headers | more)
+
+
+async def _answer_small(call: Call, source: Source, digest: Digest, size: int) -> Response | None:
+    """What needs no open file: kept in memory, as manifests are, are configs, mostly."""
+    if call.condition().not_modified(digest):
+        return Response(status_code=304, headers=_headers(digest))
+    spans = parse_range(_range_header(call, digest), size)
+    if spans is not None or size > LARGEST:
+        return None
+    _, _, more = _content(size, spans)
+    raw = await source.blob_bytes(digest)
+    return Lasting(raw, headers=_headers(digest) | more, content=(digest, size))
 
 
 async def head(call: Call) -> Response:
     digest = _digest(call)
-    size = await call.repository.blob_size(digest)
+    size = await call.pushed.blob_size(digest)
     if call.condition().not_modified(digest):
         return Response(status_code=304, headers=_headers(digest))
     headers = _headers(digest) | {"Content-Type": _BYTES, "Content-Length": str(size)}

@@ -5,12 +5,14 @@ The codes are the fourteen of the specification ("Error Codes"), and UNKNOWN for
 
 import errno
 import json
+import math
 from collections.abc import Mapping
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from registry.api.ranges import InvalidContentRange, Unsatisfiable
+from registry.cache.routing import NamespaceUnknown
 from registry.errors import (
     ConditionInvalid,
     Denied,
@@ -23,6 +25,14 @@ from registry.errors import (
     TooManyRequests,
     Unauthenticated,
     Unsupported,
+)
+from registry.upstream.errors import (
+    UpstreamAstray,
+    UpstreamBusy,
+    UpstreamDenied,
+    UpstreamFailed,
+    UpstreamForged,
+    UpstreamMissing,
 )
 from storage import errors as store
 
@@ -140,6 +150,13 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     ManifestInvalid: (400, "MANIFEST_INVALID"),
     ManifestTooLarge: (413, "MANIFEST_INVALID"),
     NameInvalid: (400, "NAME_INVALID"),
+    NamespaceUnknown: (404, "NAME_UNKNOWN"),
+    UpstreamMissing: (404, "NAME_UNKNOWN"),
+    UpstreamDenied: (404, "NAME_UNKNOWN"),
+    UpstreamBusy: (429, "TOOMANYREQUESTS"),
+    UpstreamFailed: (502, "UNKNOWN"),
+    UpstreamAstray: (502, "UNKNOWN"),
+    UpstreamForged: (502, "UNKNOWN"),
     TagImmutable: (403, "DENIED"),
     TagInvalid: (400, "MANIFEST_INVALID"),
     TooManyRequests: (429, "TOOMANYREQUESTS"),
@@ -226,6 +243,8 @@ def _headers(error: Exception, status: int) -> dict[str, str]:
             return {"Allow": error.allowed}
         case TooManyRequests():
             return {"Retry-After": str(error.retry_after)}
+        case UpstreamBusy() | UpstreamFailed() if error.retry_after is not None:
+            return {"Retry-After": str(max(math.ceil(error.retry_after), 1))}
         case Unsatisfiable():
             return {"Content-Range": f"bytes */{error.size}"}
         case store.WrongOffset():

@@ -23,6 +23,8 @@ from registry.api.origins import Origins, host_of, require_clear
 from registry.api.prompt import Prompt
 from registry.api.routes import ROUTES, Route, match
 from registry.api.wire import ALWAYS, Call, Held, Lasting, LoggedIn
+from registry.cache.cache import Cache
+from registry.cache.routing import Routing, Way
 from registry.errors import NameInvalid, RegistryError, TagInvalid, Unauthenticated
 from registry.names import RepositoryName, parse_reference
 from registry.registry import Registry
@@ -33,7 +35,12 @@ _FORBIDDEN = re.compile(rb"%(?:2f|5c|00)", re.IGNORECASE)
 _PLAIN = re.compile(rb"[\x21-\x7e]*")
 _SINGLE = frozenset({b"content-type", b"content-range", b"range", b"if-range", b"origin"})
 _HELD = 64 * 2**20  # bytes of manifests on their way in, in one worker
-
+_CACHE_STATUS = {
+    "hit": "hit",
+    "miss": "fwd=miss",
+    "stale": "hit; detail=stale",
+    "negative": "hit; detail=negative",
+}
 
 Challenge = Callable[[Request, Unauthenticated], str]
 """What `WWW-Authenticate` says."""
@@ -70,6 +77,8 @@ class Gate:
         requirements: Sequence[Requirement] = (),
         witnesses: Sequence[Witness] = (),
         cursors: Cursors | None = None,
+        routing: Routing | None = None,
+        cache: Cache | None = None,
         log: AccessLog,
     ) -> None:
         self._registry, self._routes, self._log, self._witnesses = registry, routes, log, witnesses
@@ -77,6 +86,7 @@ class Gate:
         self._requirements = (require_same_origin(self._origins), *requirements)
         self._identities = Identities(authenticators)
         self._policies, self._meters, self._challenge = policies, meters, challenge
+        self._routing, self._cache = routing or Routing(), cache
         self._held = Held(_HELD)
         self._cursors = cursors or Cursors(os.urandom(32))
         self.prompt = Prompt(
@@ -144,6 +154,7 @@ class Gate:
             response.headers["WWW-Authenticate"] = self._challenge(request, fact)
         if response.status_code == 405:
             response.headers.setdefault("Allow", self._others(request.scope))
+        _say_whence(response, entry)
         return response
 
     async def _answer(self, request: Request, body: Body, entry: Entry) -> Response:
@@ -161,24 +172,58 @@ class Gate:
         require_single(request)
         for require in self._requirements:
             require(request)
-        operation = Operation(action, parsed.get("name"))
+        way = self._find_way(request, parsed, entry)
+        operation = Operation(action, way.names[0] if way else None)
         entry.operation, entry.parameters = operation, parsed
         actor = await self._identify(request)
         entry.actor = actor
+        operation = entry.operation = self._choose(actor, operation, way)
         self._admit(actor, operation)
         for encoding in request.headers.getlist("content-encoding"):
             if encoding.lower() != "identity":
                 raise errors.EncodingUnsupported(encoding)
         asks = partial(self._allows, actor), partial(self._allows, actor.unlimited)
-        call = Call(request, body, self._registry, actor, *asks, self._held, self._cursors, **parsed)
+        opened = partial(self._cache.open, note=entry.note_cache) if self._cache else None
+        call = Call(
+            request,
+            body,
+            self._registry,
+            actor,
+            *asks,
+            self._held,
+            self._cursors,
+            way=way,
+            find_way=self._routing.find,
+            open_remote=opened,
+            **parsed,
+        )
         generation = self.prompt.generation
         response = await handler(call)
+        _say_whence(response, entry)
         if isinstance(response, LoggedIn):
             entry.actor = response.actor
         # A listing of repositories hangs on more than the one operation.
-        if isinstance(response, Lasting) and action is not Action.LIST:
-            self.prompt.keep(request.scope, operation, response, generation, actor)
+        if isinstance(response, Lasting) and action is not Action.LIST and _is_same_for_all(way, entry):
+            self.prompt.keep(request.scope, _needs(operation, way), response, generation, actor, entry.cached)
         return response
+
+    def _find_way(self, request: Request, parsed: dict[str, Any], entry: Entry) -> Way | None:
+        """Where the path's name leads, and the namespace that containerd adds. Raises NamespaceUnknown."""
+        if "name" not in parsed:
+            return None
+        namespace = request.query_params.get("ns", "") if request.scope["query_string"] else ""
+        way = self._routing.find(parsed["name"], namespace)
+        if way.names[0].startswith(f"{namespace}/"):  # an upstream's, not one that stands for this registry
+            entry.namespace = namespace
+        return way
+
+    def _choose(self, actor: Actor, operation: Operation, way: Way | None) -> Operation:
+        """Of the names that mean the same, the first to which there is a right, if there is one."""
+        others = way.names[1:] if way else ()
+        if not others or self._allows(actor, operation):
+            return operation
+        named = (Operation(operation.action, name) for name in others)
+        return next((each for each in named if self._allows(actor, each)), operation)
 
     def _others(self, scope: Scope) -> str:
         """The methods of a path beside the one refused: every 405 lists them (RFC 9110, section 15.5.6)."""
@@ -212,6 +257,27 @@ class Gate:
         except RegistryError:
             return False
         return True
+
+
+def _say_whence(response: Response, entry: Entry) -> None:
+    """`ns` is echoed (distribution-spec, "Registry Proxying"); Cache-Status is of RFC 9211."""
+    if entry.namespace:
+        response.headers["OCI-Namespace"] = entry.namespace
+    if entry.cache:
+        response.headers["Cache-Status"] = f"oci-registry; {_CACHE_STATUS[entry.cache]}"
+
+
+def _is_same_for_all(way: Way | None, entry: Entry) -> bool:
+    """Whether an answer is right for whoever has the rights to it, and says of itself what the next would."""
+    mixed = way is not None and way.remote is not None and way.local is not None
+    return entry.cache == "hit" or not (entry.cache or mixed)
+
+
+def _needs(operation: Operation, way: Way | None) -> tuple[Operation, ...]:
+    """All that has to be allowed to one who gets what the default upstream has under a plain name."""
+    if way is None or way.remote is None or way.local is None:
+        return (operation,)
+    return operation, Operation(operation.action, way.remote.public)
 
 
 def require_single(request: Request) -> None:

@@ -45,10 +45,11 @@ async def catalog(call: Call) -> Response:
 
 async def tags(call: Call) -> Response:
     assert call.name is not None
-    limit = page_size(call)
-    found = await call.repository.tags(after=call.query("last") or "", limit=limit + 1)
+    limit, source = page_size(call), call.source
+    found = await source.tags(after=call.query("last") or "", limit=limit + 1)
     path = repository_path(call.name, "tags", "list")
-    return json_response({"name": call.name, "tags": found[:limit]}, headers=_next(path, found, limit))
+    headers = _next(path, found, limit)
+    return json_response({"name": call.name, "tags": found[:limit]}, headers=headers, lasting=source.lasting)
 
 
 def _next(path: str, found: list[str], limit: int) -> dict[str, str]:
@@ -63,8 +64,8 @@ async def referrers(call: Call) -> Response:
     assert call.name is not None
     assert call.digest is not None
     artifact_type = call.query("artifactType") or None
-    limit = page_size(call)
-    rows, more = await call.repository.referrers(
+    limit, source = page_size(call), call.source
+    rows, more = await source.referrers(
         call.digest, artifact_type=artifact_type, after=_position(call.query("last")), limit=limit
     )
     headers = {"OCI-Filters-Applied": "artifactType"} if artifact_type else {}
@@ -74,7 +75,7 @@ async def referrers(call: Call) -> Response:
         headers["Link"] = next_link(repository_path(call.name, "referrers", str(call.digest)), **query)
     body = ",".join(map(_descriptor, rows))
     index = f'{{"schemaVersion":2,"mediaType":"{_INDEX}","manifests":[{body}]}}'
-    return json_response(index.encode(), headers=headers, media_type=_INDEX)
+    return json_response(index.encode(), headers=headers, media_type=_INDEX, lasting=source.lasting)
 
 
 def _position(text: str | None) -> tuple[str, bytes]:

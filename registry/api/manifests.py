@@ -5,30 +5,29 @@ from starlette.responses import Response
 from registry.api.errors import TooManyTags
 from registry.api.wire import IMMUTABLE, Call, Lasting, digest_headers, manifest_body, repository_path
 from registry.names import Reference, Tag
+from registry.sources import Found
 from storage.digest import Digest
-from storage.manifests import ManifestRow
 
 MOST_TAGS = 100  # of one PUT; the specification asks for ten at least, and lets the rest be a 414
 
 
 async def read(call: Call) -> Response:
     """GET. What is stored is served, whatever `Accept` says: clients send half of what they understand."""
-    reference, repository = _reference(call), call.repository
-    row = await repository.manifest_row(reference)
-    if call.condition().not_modified(row.digest):
-        return Response(status_code=304, headers=_headers(reference, row))
-    raw = await repository.manifest_bytes(row)
-    pull = (repository.name, row.digest)
-    return Lasting(raw, headers=_headers(reference, row), content=(row.digest, row.size), pull=pull)
+    reference, source = _reference(call), call.source
+    found = await source.manifest(reference)
+    headers = _headers(reference, found)
+    if call.condition().not_modified(found.row.digest):
+        return Response(status_code=304, headers=headers)
+    return _lasting(found, headers, await source.manifest_bytes(found.row))
 
 
 async def head(call: Call) -> Response:
-    reference, repository = _reference(call), call.repository
-    row = await repository.manifest_row(reference)
-    if call.condition().not_modified(row.digest):
-        return Response(status_code=304, headers=_headers(reference, row))
-    headers = _headers(reference, row) | {"Content-Length": str(row.size)}
-    return Lasting(headers=headers, content=(row.digest, row.size), pull=(repository.name, row.digest))
+    reference = _reference(call)
+    found = await call.source.manifest(reference)
+    headers = _headers(reference, found)
+    if call.condition().not_modified(found.row.digest):
+        return Response(status_code=304, headers=headers)
+    return _lasting(found, headers | {"Content-Length": str(found.row.size)})
 
 
 async def write(call: Call) -> Response:
@@ -67,6 +66,14 @@ def _reference(call: Call) -> Reference:
     return call.reference
 
 
-def _headers(reference: Reference, row: ManifestRow) -> dict[str, str]:
+def _headers(reference: Reference, found: Found) -> dict[str, str]:
     caching = IMMUTABLE if isinstance(reference, Digest) else "no-cache"
-    return digest_headers(row.digest) | {"Content-Type": row.media_type, "Cache-Control": caching}
+    headers = {"Content-Type": found.row.media_type, "Cache-Control": caching}
+    if found.warning:
+        headers["Warning"] = found.warning
+    return digest_headers(found.row.digest) | headers
+
+
+def _lasting(found: Found, headers: dict[str, str], raw: bytes = b"") -> Lasting:
+    content = (found.row.digest, found.row.size)
+    return Lasting(raw, headers=headers, content=content, pull=found.pull, until=found.until)

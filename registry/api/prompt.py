@@ -8,7 +8,7 @@ meters and the content's file are looked at each time; the policies once in half
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.types import Scope
@@ -35,6 +35,8 @@ _MEANINGLESS = frozenset(
     {b"host", b"user-agent", b"accept", b"accept-encoding", b"connection", b"authorization"}
 )
 
+_NOTHING: Mapping[str, str] = {}
+
 Headers = Sequence[tuple[bytes, bytes]]
 FileSize = Callable[[Digest], int | None]
 
@@ -42,6 +44,7 @@ FileSize = Callable[[Digest], int | None]
 @dataclass(frozen=True, slots=True)
 class _Kept:
     operation: Operation
+    more: tuple[Operation, ...]  # that have to be allowed as well, whatever token is at hand
     pusher: bool  # it was worked out for one who may push, for whom "here" is a promise (Repository)
     said: str  # of it in the access log, with as much of the target as is written there
     target: bytes
@@ -49,6 +52,8 @@ class _Kept:
     body: bytes
     content: tuple[Digest, int] | None
     pull: Pull | None
+    until: float | None
+    also: Mapping[str, str]  # for its line in the access log
 
     @property
     def size(self) -> int:
@@ -119,7 +124,7 @@ class Prompt:
         request_id = f"{self._ids}{self._count:016x}"
         if self._sink:
             seconds, agent = time.monotonic() - begun, access_log.agent_of(headers)
-            who = {"who": standing.actor.name} if standing.actor.name else {}
+            who = {"who": standing.actor.name, **kept.also} if standing.actor.name else kept.also
             line = access_log.render(request_id, remote, kept.said, seconds, agent, who)
             self._sink(line)
         return b"%b%b\r\n\r\n%b" % (kept.head, request_id.encode(), kept.body)
@@ -127,6 +132,8 @@ class Prompt:
     def _holds(self, kept: _Kept) -> bool:
         if self._generation.current != self._number:
             self._forget()
+            return False
+        if kept.until is not None and time.monotonic() >= kept.until:
             return False
         return kept.content is None or self._file_size(kept.content[0]) == kept.content[1]
 
@@ -137,6 +144,8 @@ class Prompt:
             self._require(standing.actor, kept.operation)
             pushes = self._may_push(standing.actor, kept.operation)
             standing.remember(kept.operation, pushes)
+        for operation in kept.more:
+            self._require(standing.actor.unlimited, operation)
         return kept.pusher is pushes
 
     def _require(self, actor: Actor, operation: Operation) -> None:
@@ -153,9 +162,19 @@ class Prompt:
         return True
 
     def keep(
-        self, scope: Scope, operation: Operation, response: Lasting, generation: int | None, actor: Actor
+        self,
+        scope: Scope,
+        operations: Sequence[Operation],
+        response: Lasting,
+        generation: int | None,
+        actor: Actor,
+        also: Mapping[str, str] = _NOTHING,
     ) -> None:
-        """`generation` is that from before the answer was worked out."""
+        """`operations` need to be allowed; `generation` is that from before the answer was worked out.
+
+        `also` is for the access log.
+        """
+        operation, *more = operations
         current = self._generation.current
         if current is None or current != generation or not is_plain(scope["headers"]):
             return
@@ -168,13 +187,18 @@ class Prompt:
         if current != self._number:
             self._forget()
             self._number = current
-        if (method, target) in self._kept:
+        if response.until is not None and time.monotonic() >= response.until:
             return
+        if before := self._kept.get((method, target)):
+            if before.until is None or time.monotonic() < before.until:
+                return
+            self._size -= self._kept.pop((method, target)).size
         fields = [b"%b: %b\r\n" % field for field in (*response.raw_headers, *ALWAYS)]
         head = b"%bx-request-id: " % b"".join(fields)
         said = access_log.describe(scope["method"], target, 200, len(body))
         kept = self._kept[method, target] = _Kept(
             operation,
+            tuple(more),
             self._may_push(actor, operation),
             said,
             target,
@@ -182,6 +206,8 @@ class Prompt:
             body,
             response.content,
             response.pull,
+            response.until,
+            also,
         )
         self._size += kept.size
         while self._size > self._limit:

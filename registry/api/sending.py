@@ -47,12 +47,22 @@ class FileResponse(StreamingResponse):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         parts = list(self._parts_by_size()) or [[]]
         for number, part in enumerate(parts, 1):
-            message: dict[str, object]
+            more = number < len(parts)
             if isinstance(part, Span):
-                message = {"type": ZERO_COPY, "file": descriptor, "offset": part.start, "count": part.length}
+                await self._send_span(part, descriptor, send, more=more)
             else:
-                message = {"type": "http.response.body", "body": await _join(self._file, part)}
-            await send(message | {"more_body": number < len(parts)})
+                body = await _join(self._file, part)
+                await send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def _send_span(self, span: Span, descriptor: int, send: Send, *, more: bool) -> None:
+        """At once, or bit by bit as it lands."""
+        start, left = span.start, span.length
+        while left:
+            count = await self._file.ready(start, left)
+            left -= count
+            message = {"type": ZERO_COPY, "file": descriptor, "offset": start, "count": count}
+            await send({**message, "more_body": more or left > 0})
+            start += count
 
     def _parts_by_size(self) -> Iterator[Span | list[Part]]:
         """Large spans alone; what is small in groups of a mebibyte at most."""

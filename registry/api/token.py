@@ -23,7 +23,7 @@ from registry.auth.rules import Rules
 from registry.auth.scopes import Scope, intersect, parse_scopes
 from registry.auth.tokens import LIFETIME, REFRESH_LIFETIME, Tokens
 from registry.errors import NameInvalid, Unauthenticated
-from registry.names import RepositoryName
+from registry.names import parse_public_name
 
 PATH = "/token"
 
@@ -102,7 +102,7 @@ class TokenEndpoint:
             listed = self._rules.decide(actor, Operation(Action.LIST)).allowed
             return scope if listed and scope.name == "catalog" else Scope(scope.kind, scope.name, frozenset())
         try:
-            name = RepositoryName(scope.name)
+            name = parse_public_name(scope.name)
         except NameInvalid:
             return Scope(scope.kind, scope.name, frozenset())
         return intersect(scope, lambda action: self._rules.decide(actor, Operation(action, name)).allowed)

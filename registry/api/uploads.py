@@ -4,6 +4,7 @@ from starlette.responses import Response
 
 from registry.access import Action, Operation
 from registry.api.wire import Call, repository_path
+from registry.cache.routing import public_name
 from registry.errors import NameInvalid
 from registry.names import RepositoryName
 from storage.digest import Digest
@@ -29,10 +30,10 @@ async def _mount(call: Call, digest: Digest) -> bool:
     source = call.query("from")
 
     def readable(name: str) -> bool:
-        return call.allows(Operation(Action.PULL, RepositoryName(name)))
+        return call.allows(Operation(Action.PULL, public_name(name)))
 
     try:
-        named = None if source is None else RepositoryName(source)
+        named = None if source is None else call.locate(RepositoryName(source))
         await call.repository.mount(digest, source=named, readable=readable)
     except (BlobMissing, NameInvalid):
         return False

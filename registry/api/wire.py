@@ -15,6 +15,9 @@ from registry.api.body import Body
 from registry.api.cursors import Cursors
 from registry.api.errors import Busy, LengthMismatch, PageInvalid
 from registry.api.ranges import parse_content_range
+from registry.cache.both import UpstreamFirst
+from registry.cache.repository import CachedRepository
+from registry.cache.routing import Remote, Routing, Way
 from registry.conditions import Condition, parse_condition
 from registry.errors import ConditionInvalid, ManifestTooLarge
 from registry.manifests import MAX_MANIFEST
@@ -22,6 +25,7 @@ from registry.names import Reference, RepositoryName
 from registry.pulls import Pull
 from registry.registry import Registry
 from registry.repository import Repository
+from registry.sources import Source
 from registry.uploads import Chunk, Uploads
 from storage.digest import Digest
 
@@ -32,6 +36,8 @@ ALWAYS = (
 )
 IMMUTABLE = "max-age=31536000, immutable"
 
+OpenRemote = Callable[[Remote], CachedRepository]
+
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
@@ -41,6 +47,7 @@ class Call:
 
     Which of `reference`, `digest` and `upload` is there depends on the route. `allows` asks the policies
     about a further operation of the same actor; `may` does so whatever the token at hand was made for.
+    `way` is where the name leads, `find_way` where others do; `open_remote` opens what upstreams have.
     """
 
     request: Request
@@ -55,20 +62,49 @@ class Call:
     reference: Reference | None = None
     digest: Digest | None = None
     upload: str = ""
+    way: Way | None = None
+    find_way: Callable[[RepositoryName], Way] = Routing().find
+    open_remote: OpenRemote | None = None
 
     @property
     def repository(self) -> Repository:
+        """What was pushed."""
+        return Repository(self.registry, self._place, self.actor.name, allows=self._may_here)
+
+    @property
+    def _place(self) -> RepositoryName:
+        """The name under which it was."""
         assert self.name is not None
-        return Repository(self.registry, self.name, self.actor.name, allows=self._may_here)
+        return self.way.local or self.name if self.way else self.name
+
+    @property
+    def source(self) -> Source:
+        """What a pull is served from."""
+        way, opened = self.way, self.open_remote
+        if way is None or way.remote is None or opened is None:
+            return self.repository
+        if way.local is None:
+            return opened(way.remote)
+        if not self.may(Operation(Action.PULL, way.remote.public)):
+            return self.repository
+        return UpstreamFirst(opened(way.remote), self.repository)
+
+    @property
+    def pushed(self) -> Source:
+        """The same for one who may be about to push, and then leaves out what is said to be here."""
+        return self.repository if self.way and self.way.local and self._may_here(Action.PUSH) else self.source
+
+    def locate(self, name: RepositoryName) -> RepositoryName:
+        """Under which name the index has what that leads to."""
+        return self.find_way(name).kept
 
     def _may_here(self, action: Action) -> bool:
         """Who pulls by one token may push by the next, and rely on what was said to be here."""
-        return self.may(Operation(action, self.name))
+        return self.may(Operation(action, self._place))
 
     @property
     def uploads(self) -> Uploads:
-        assert self.name is not None
-        return Uploads(self.registry, self.name, self.actor.name)
+        return Uploads(self.registry, self._place, self.actor.name)
 
     def query(self, key: str) -> str | None:
         """The first value of a query parameter."""
@@ -173,7 +209,7 @@ def repository_path(name: RepositoryName, *rest: str) -> str:
 class Lasting(Response):
     """A 200 that stays right until the index changes, as long as the file of `content` has so many bytes.
 
-    `pull` is what it counts as.
+    And until the monotonic time `until`, if there is one. `pull` is what it counts as.
     """
 
     def __init__(
@@ -183,9 +219,10 @@ class Lasting(Response):
         headers: Mapping[str, str],
         content: tuple[Digest, int] | None = None,
         pull: Pull | None = None,
+        until: float | None = None,
     ) -> None:
         super().__init__(body, headers=headers)
-        self.content, self.pull = content, pull
+        self.content, self.pull, self.until = content, pull, until
 
 
 class LoggedIn(Response):
@@ -197,11 +234,16 @@ class LoggedIn(Response):
 
 
 def json_response(
-    value: object, *, headers: Mapping[str, str] | None = None, media_type: str = "application/json"
-) -> Lasting:
-    """What the index says, and nothing else."""
+    value: object,
+    *,
+    headers: Mapping[str, str] | None = None,
+    media_type: str = "application/json",
+    lasting: bool = True,
+) -> Response:
+    """`lasting`: it is what the index says, and nothing else."""
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return Lasting(body, headers={"Content-Type": media_type, **(headers or {})})
+    fields = {"Content-Type": media_type, **(headers or {})}
+    return Lasting(body, headers=fields) if lasting else Response(body, headers=fields)
 
 
 def digest_headers(digest: Digest) -> dict[str, str]:

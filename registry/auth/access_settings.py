@@ -8,7 +8,7 @@ from registry.auth.scopes import WORDS
 from registry.kinds import SWITCH, Kind, Misfit
 from registry.tables import read_tables, read_toml, texts
 
-_REPOSITORY = re.compile(r"(?:[a-z0-9._/-]|\*)+", re.ASCII)
+_REPOSITORY = re.compile(r"(?:[a-z0-9._/:-]|\*)+", re.ASCII)  # upstreams may have a port in their names
 _GROUP = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _LONGEST = 1000  # characters of a name
 _WHOM = {"users", "groups", "anonymous"}

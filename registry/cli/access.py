@@ -9,7 +9,7 @@ from registry.auth.htpasswd import Htpasswd
 from registry.auth.robots import Robots
 from registry.auth.scopes import WORDS
 from registry.consistency import access_rules_of
-from registry.names import RepositoryName
+from registry.names import RepositoryName, parse_public_name
 from registry.settings import Settings
 from storage.layout import Layout
 
@@ -44,7 +44,7 @@ class Answer:
 
 def explain(settings: Settings, user: str, repository: str, word: str, groups: frozenset[str]) -> Answer:
     """Raises NameInvalid."""
-    name, rules = RepositoryName(repository), access_rules_of(settings)
+    name, rules = parse_public_name(repository), access_rules_of(settings)
     actor = _actor(settings, user, groups)
     decisions = {
         action: rules.decide(actor, Operation(action, name)) for action in sorted(WORDS[word], key=_order)

@@ -98,7 +98,7 @@ def summary(report: Report) -> str:
         f"{report.blobs} blobs, {size(report.bytes)}",
         f"{report.unreferenced} of them, {size(report.unreferenced_bytes)}, are not named any more",
         f"{report.repositories} repositories, {report.manifests} manifests, {report.tags} tags",
-        f"{report.uploads} uploads in progress, {report.quarantined} files in quarantine",
+        f"{report.uploads} uploads and {report.fetches} fetches going on, {report.quarantined} in quarantine",
     ]
     for finding in report.findings:
         repaired = " (repaired)" if finding.repaired else ""

@@ -52,7 +52,16 @@ def _option(name: str) -> Callable[[Command], Command]:
     text = f"{key.help} [{key.variable}; {default_text(name)}]"
     if key.kind is SWITCH:
         return click.option(f"{key.flag}/--no-{key.flag[2:]}", name, default=None, help=text)
+    if key.kind.several:
+        return click.option(
+            key.flag, name, metavar=key.kind.metavar, help=text, multiple=True, callback=_join
+        )
     return click.option(key.flag, name, metavar=key.kind.metavar, help=text)
+
+
+def _join(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> str | None:
+    """As one text, which the key's kind takes apart."""
+    return " ".join(given) or None
 
 
 def default_text(name: str) -> str:

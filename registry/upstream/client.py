@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
-from registry.errors import TagInvalid
+from registry.descriptors import Descriptor, read_descriptor
+from registry.errors import ManifestInvalid, TagInvalid
 from registry.names import Reference, RepositoryName, Tag
 from registry.strict_json import JsonInvalid, loads
 from registry.upstream.answers import Part, read_digest, read_end, read_media_type, read_part
@@ -17,6 +18,7 @@ from registry.upstream.settings import Upstream
 from registry.upstream.transport import BOUNDS, Answer, Bounds, read_all
 from storage.digest import Digest
 
+_INDEX = "application/vnd.oci.image.index.v1+json"
 _LARGEST_MANIFEST = 4 * 2**20
 _LARGEST_PAGE = 4 * 2**20
 _MOST_PAGES = 10_000
@@ -118,20 +120,44 @@ class UpstreamClient:
             part = read_part(self._upstream.name, answer, offset)
             yield Stream(part.size, self._take(answer, part))
 
+    async def blob_size(self, repository: RepositoryName, digest: Digest) -> int:
+        """Bytes, without fetching any of them."""
+        async with self._exchange.ask("HEAD", repository, f"blobs/{digest}", {}) as answer:
+            self._require_whole(answer)
+            self.breaker.succeed()
+            if read_digest(answer) not in (None, digest):
+                raise self._forged(f"it has {read_digest(answer)} under {digest}")
+            if answer.length is not None:
+                return answer.length
+        raise UpstreamFailed(self._upstream.name, f"it does not say how large {digest} is")
+
     async def tags(self, repository: RepositoryName) -> AsyncIterator[tuple[Tag, ...]]:
         """Page by page. What is no tag by the specification is left out."""
-        path = "tags/list?n=1000"
+        async for raw in self._pages(repository, "tags/list", "?n=1000", "application/json"):
+            yield self._read_tags(raw)
+
+    async def referrers(
+        self, repository: RepositoryName, subject: Digest
+    ) -> AsyncIterator[tuple[Descriptor, ...]]:
+        """Page by page. One without the referrers API raises UpstreamMissing."""
+        async for raw in self._pages(repository, f"referrers/{subject}", "", _INDEX):
+            yield self._read_referrers(raw)
+
+    async def _pages(
+        self, repository: RepositoryName, path: str, query: str, accept: str
+    ) -> AsyncIterator[bytes]:
+        page = path + query
         for _ in range(_MOST_PAGES):
-            async with self._exchange.ask("GET", repository, path, {"Accept": "application/json"}) as answer:
+            async with self._exchange.ask("GET", repository, page, {"Accept": accept}) as answer:
                 self._require_whole(answer)
                 with self._exchange.body():
                     raw = await read_all(answer, self._upstream.name, _LARGEST_PAGE)
                 link = answer.fields.get("link", "")
-            yield self._read_tags(raw)
+            yield raw
             if not link:
                 return
-            path = self._next_page(repository, link)
-        raise self._forged(f"its list of tags has more than {_MOST_PAGES} pages")
+            page = self._next_page(repository, path, link)
+        raise self._forged(f"its list at {path} has more than {_MOST_PAGES} pages")
 
     async def _take(self, answer: Answer, part: Part) -> AsyncIterator[bytes]:
         skip, taken = part.skip, 0
@@ -168,15 +194,25 @@ class UpstreamClient:
             raise self._forged("its list of tags is none")
         return tuple(tag for name in names or () if (tag := _tag(name)))
 
-    def _next_page(self, repository: RepositoryName, link: str) -> str:
+    def _read_referrers(self, raw: bytes) -> tuple[Descriptor, ...]:
+        try:
+            found = loads(raw)
+            listed = found.get("manifests") if isinstance(found, dict) else None
+            if not isinstance(listed, list):
+                raise self._forged("its list of referrers is none")
+            return tuple(read_descriptor(each, f"manifests[{number}]") for number, each in enumerate(listed))
+        except (JsonInvalid, ManifestInvalid) as error:
+            raise self._forged(f"its list of referrers cannot be read: {error}") from None
+
+    def _next_page(self, repository: RepositoryName, path: str, link: str) -> str:
         """The path below the repository: a page is where its list is, and nowhere else."""
         here = f"{self._upstream.url}/v2/{self._upstream.remote(repository)}/"
         target, closed, more = link.strip().removeprefix("<").partition(">")
-        url = urljoin(f"{here}tags/list", target)
-        path = url.removeprefix(here)
-        if not closed or "next" not in more or not path.startswith("tags/list?") or "#" in path:
-            raise UpstreamAstray(self._upstream.name, "the next page of its list of tags is at another place")
-        return path
+        url = urljoin(f"{here}{path}", target)
+        page = url.removeprefix(here)
+        if not closed or "next" not in more or not page.startswith(f"{path}?") or "#" in page:
+            raise UpstreamAstray(self._upstream.name, f"the next page of {path} is at another place")
+        return page
 
     def _forged(self, why: str) -> UpstreamForged:
         return UpstreamForged(self._upstream.name, why)

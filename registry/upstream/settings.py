@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from registry.auth.addresses import is_local
-from registry.kinds import FILE, SWITCH, Kind, Misfit
+from registry.kinds import FILE, SWITCH, Kind, Misfit, seconds
 from registry.tables import read_tables, read_toml
 from registry.upstream.addresses import is_public
 from registry.upstream.origins import Origin, read_origin
@@ -22,7 +22,12 @@ _SECRETS = ("password",)
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One registry. `realms` and `redirects` are hosts, with `:port` where it is not the scheme's own."""
+    """One registry. `realms` and `redirects` are hosts, with `:port` where it is not the scheme's own.
+
+    In seconds: `ttl`, how long a tag is served without a question; `stale`, how much longer it is served
+    while the question is on its way; `negative_ttl`, how long what is missing is taken for missing;
+    `deadline`, how long the upstream is waited for where something older can be served.
+    """
 
     name: str
     url: str
@@ -36,6 +41,10 @@ class Upstream:
     library: bool = False
     ca_file: str = ""
     default: bool = False
+    ttl: int = 60
+    stale: int = 60
+    negative_ttl: int = 30
+    deadline: int = 5
 
     @property
     def origin(self) -> Origin:
@@ -47,15 +56,25 @@ class Upstream:
 
 
 def join_upstreams(upstreams: Sequence[Upstream], mirrors: Sequence[Upstream]) -> tuple[Upstream, ...]:
-    """Those of the tables and of the short form. Raises Misfit where they do not go together."""
+    """Those of the tables and of the short form. Raises Misfit where they do not go together.
+
+    Docker asks its mirrors for plain names: if no table says which upstream these mean, they are Docker Hub's
+    where that is in the short form.
+    """
+    if not any(upstream.default for upstream in upstreams):
+        mirrors = [replace(mirror, default=mirror.name == HUB) for mirror in mirrors]
     joined = (*upstreams, *mirrors)
-    names = [upstream.name for upstream in joined]
+    _check(joined)
+    return joined
+
+
+def _check(upstreams: Sequence[Upstream]) -> None:
+    names = [upstream.name for upstream in upstreams]
     for number, name in enumerate(names):
         if name in names[:number]:
             raise Misfit(name, name, "each upstream once, in [[upstream]] and mirror together")
-    if len(defaults := [upstream.name for upstream in joined if upstream.default]) > 1:
+    if len(defaults := [upstream.name for upstream in upstreams if upstream.default]) > 1:
         raise Misfit(f"{defaults[1]}: default", True, f"one default at most, which {defaults[0]} is")
-    return joined
 
 
 def _line(value: object) -> str:
@@ -111,6 +130,10 @@ _KEYS: Mapping[str, Kind] = {
     "library": SWITCH,
     "ca_file": FILE,
     "default": SWITCH,
+    "ttl": seconds(0),
+    "stale": seconds(0),
+    "negative_ttl": seconds(0),
+    "deadline": seconds(1),
 }
 
 
@@ -119,7 +142,9 @@ def _upstreams(value: object) -> tuple[Upstream, ...]:
         given = read_tables(value, _KEYS, ["name"])
     except Misfit as error:
         raise _hidden(error) from None
-    return join_upstreams([_upstream(each, f"entry {number}") for number, each in enumerate(given, 1)], ())
+    found = tuple(_upstream(each, f"entry {number}") for number, each in enumerate(given, 1))
+    _check(found)
+    return found
 
 
 def _hidden(error: Misfit) -> Misfit:
@@ -156,7 +181,9 @@ def _is_private(origin: Origin) -> bool:
 def _mirrors(value: object) -> tuple[Upstream, ...]:
     if not isinstance(value, list | tuple):
         raise ValueError
-    return join_upstreams((), [_mirror(each) for each in value])
+    found = tuple(_mirror(each) for each in value)
+    _check(found)
+    return found
 
 
 def _mirror(value: object) -> Upstream:
@@ -172,10 +199,12 @@ UPSTREAMS = Kind(
     "TOML",
     _upstreams,
     read_toml,
+    secret=True,
 )
 MIRRORS = Kind(
     "registries such as docker.io or ghcr.io=https://ghcr.example.com; as text, with spaces between",
     "NAMES",
     _mirrors,
     lambda text: text.replace(",", " ").split(),
+    several=True,
 )

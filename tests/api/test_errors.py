@@ -20,6 +20,7 @@ from registry.api import errors as api
 from registry.api import ranges
 from registry.api.access_log import AccessLog
 from registry.api.gate import Gate
+from registry.cache.routing import NamespaceUnknown
 from registry.errors import (
     ConditionInvalid,
     Denied,
@@ -36,6 +37,7 @@ from registry.errors import (
 from registry.manifests import MAX_MANIFEST
 from registry.quotas import Quota
 from registry.registry import Registry
+from registry.upstream.errors import UpstreamError
 from storage import errors as storage
 from storage.store import Store
 from tests.api.rows import CODES, Row, assert_closed, assert_error, check
@@ -505,9 +507,9 @@ async def test_a_client_that_leaves_gets_no_answer(
 
 
 def test_no_row_is_left_out() -> None:
-    # Above; in tests/server/test_taken.py; in tests/api/test_token.py.
+    # Above; in tests/server/test_taken.py; in tests/api/test_token.py; in tests/cache/.
     elsewhere = {ClientDisconnect, api.BodyMalformed, api.FormInvalid, api.HostInvalid, api.OriginUnclear}
-    assert {*PLAIN, *STAGED, *elsewhere} == set(api.TABLE)
+    assert {*PLAIN, *STAGED, *elsewhere, NamespaceUnknown, *facts(UpstreamError)} == set(api.TABLE)
 
 
 def facts(base: type[Exception]) -> set[type[Exception]]:
@@ -517,7 +519,8 @@ def facts(base: type[Exception]) -> set[type[Exception]]:
 def test_every_fact_has_a_row() -> None:
     """But those that stop a start or a command, and one that nobody outside can do anything about."""
     without = {storage.StoreUnusable, storage.StoreBusy, storage.IndexFailed, storage.DiskUnreadable}
-    assert facts(storage.StorageError) | facts(RegistryError) == set(api.TABLE) - {ClientDisconnect} | without
+    bases = storage.StorageError, RegistryError, UpstreamError
+    assert set().union(*map(facts, bases)) == set(api.TABLE) - {ClientDisconnect} | without
     assert api.look_up(storage.IndexFailed("it is broken")) == (500, "UNKNOWN")
 
 

@@ -148,7 +148,7 @@ async def test_an_unexpected_failure_tells_its_id_and_no_more(
     store: Store, log: pytest.LogCaptureFixture, method: str, path: str
 ) -> None:
     broken: Any = Broken()
-    names = Names(broken, broken, broken, broken, broken, store.names.generation)
+    names = Names(broken, broken, broken, broken, broken, broken, store.names.generation)
     gate = Gate(Registry(names, store.blobs, store.uploads), log=AccessLog())
     async with connect_app(gate) as client:
         response = await client.request(method, path, content=image() if method == "PUT" else b"")

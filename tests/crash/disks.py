@@ -57,12 +57,12 @@ def _image_below(mount: str) -> str:
 
 
 @contextmanager
-def disk(folder: str, kind: str) -> Iterator[Disk]:
-    """A new file system, mounted below `folder`."""
+def disk(folder: str, kind: str, size: int = 0) -> Iterator[Disk]:
+    """A new file system of `size` bytes, or the least that its kind needs, mounted below `folder`."""
     place = os.path.realpath(tempfile.mkdtemp(prefix=f"{kind}-", dir=folder))
     made = Disk(f"{place}/image", f"{place}/mount")
     with open(made.image, "wb") as file:
-        file.truncate(_SIZES[kind])
+        file.truncate(max(size, _SIZES[kind]))
     subprocess.run([f"mkfs.{kind}", "-q", _FORCE[kind], made.image], check=True)
     os.mkdir(made.mount)
     made.attach()

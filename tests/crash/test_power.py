@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(pick(ci=300, soak=3600))]
 EXT4 = tiers.pick(ci=60, soak=1_000)
 XFS = tiers.pick(ci=20, soak=300)
 CUTS = {"ext4": EXT4, "xfs": XFS}
+LIVE_DISK = pick(ci=0, soak=2**30)  # bytes: the clients of 150 cuts filled 128 MiB
 LIVE = {"ext4": pick(ci=3, soak=150), "xfs": pick(ci=2, soak=50)}
 STATES, STATES_OF_A_LIFE = pick(ci=60, soak=7_000), pick(ci=120, soak=40_000)  # at most: some have few
 SECONDS, SECONDS_OF_A_LIFE = pick(ci=100, soak=330), pick(ci=100, soak=1_800)  # at most, for one of them
@@ -76,7 +77,7 @@ def test_cut_below_a_live_server(tmp_path: Path, say: Say, kind: str) -> None:
     moments, ledger = random.Random(SEED), Ledger()
     clients = [Client("", number, ledger, random.Random(f"{SEED}/{number}")) for number in range(CLIENTS)]
     lost, refused = [], 0
-    with disk(str(tmp_path), kind) as device:
+    with disk(str(tmp_path), kind, LIVE_DISK) as device:
         root = Path(device.mount) / "root"
         for _ in range(LIVE[kind]):
             with server(root, workers=1) as (_, host):

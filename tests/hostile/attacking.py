@@ -123,5 +123,5 @@ def require_sound(root: Path) -> None:
 
 def stored(root: Path) -> frozenset[str]:
     """Every file that holds what somebody sent."""
-    folders = (root / "blobs", root / "uploads", root / "quarantine")
+    folders = (root / "blobs", root / "uploads", root / "fetches", root / "quarantine")
     return frozenset(str(path) for folder in folders for path in folder.rglob("*") if path.is_file())

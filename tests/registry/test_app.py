@@ -158,6 +158,16 @@ async def until_gone(path: str) -> None:
     raise AssertionError(f"{path} is still there")
 
 
+async def test_fetches_that_nobody_goes_on_with_end_while_it_serves(store: Store) -> None:
+    digest = Digest.of(b"data")
+    path = store.layout.fetch("@up.example/app", digest)
+    async with store.fetches.open("@up.example/app", digest):
+        pass
+    os.utime(path, (0, 0))
+    async with Lifespan(build(store, settings(store, upload_expiry=3600))):
+        await until_gone(path)
+
+
 async def test_idle_uploads_end_while_it_serves(store: Store) -> None:
     idle, busy = [await store.uploads.create() for _ in range(2)]
     async with store.uploads.open(busy), Lifespan(build(store, settings(store, upload_expiry=1))):

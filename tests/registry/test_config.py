@@ -16,6 +16,8 @@ from registry.quotas import Quota
 from registry.rates import Rate
 from registry.retention_rules import Rule
 from registry.settings import SCHEMA, ConfigError, Settings
+from registry.upstream import transport
+from registry.upstream.settings import Upstream
 
 HOME = {"HOME": "/home/ann"}
 
@@ -135,6 +137,19 @@ TEXTS = {
         '[{name = "ci", issuer = "https://ci.example", audience = "here"}]',
         (Issuer("ci", "https://ci.example", "here"),),
     ),
+    "upstream": (
+        '[{name = "a.example", ttl = "5m"}]',
+        (Upstream("a.example", "https://a.example", ttl=300),),
+    ),
+    "mirror": (
+        "a.example b.example=http://localhost:5001",
+        (
+            Upstream("a.example", "https://a.example"),
+            Upstream("b.example", "http://localhost:5001", private=True),
+        ),
+    ),
+    "local": ("team/*, docker.io/ours/*", ("team/*", "docker.io/ours/*")),
+    "offline": ("true", True),
 }
 
 
@@ -178,6 +193,32 @@ def test_text_that_is_no_retention(text: str) -> None:
 def test_a_bad_flag_is_named() -> None:
     with pytest.raises(ConfigError, match=r"'soon' \(flag --upload-expiry\): expected seconds"):
         load({"upload_expiry": "soon"}, HOME)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{name = "a.example", username = "u", password = "hunter2"',
+        '[{name = "a.example", pasword = "hunter2"}]',
+    ],
+)
+def test_no_message_shows_what_may_be_a_password(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^upstream") as caught:
+        load({"upstream": text}, HOME)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_each_upstream_is_named_once_in_both_keys_together() -> None:
+    with pytest.raises(ConfigError, match=r"upstream \(flag --upstream\) and mirror .*each upstream once"):
+        load({"upstream": '[{name = "a.example"}]', "mirror": "a.example"}, HOME)
+
+
+def test_upstreams_need_the_library_that_asks_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load({"mirror": "a.example"}, HOME).settings.upstreams[0].name == "a.example"
+    monkeypatch.setattr(transport, "is_installed", lambda: False)
+    assert load({}, HOME).settings.upstreams == ()
+    with pytest.raises(ConfigError, match=r"mirror \(flag --mirror\).*pip install 'oci-registry\[cache\]'"):
+        load({"mirror": "a.example"}, HOME)
 
 
 CI = 'repositories = ["ci/*"]'

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Protocol
 
-from storage.contracts import Blobs, Names, Uploads, UploadSession
+from storage.contracts import Blobs, Fetches, Names, Uploads, UploadSession
 from storage.digest import Digest
 from storage.manifests import Edge, EdgeKind, ManifestRow, TagCheck
 from storage.sources import Pieces
@@ -18,6 +18,8 @@ class Side(Protocol):
     def blobs(self) -> Blobs: ...
     @property
     def uploads(self) -> Uploads: ...
+    @property
+    def fetches(self) -> Fetches: ...
     @property
     def names(self) -> Names: ...
 

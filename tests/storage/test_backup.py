@@ -122,7 +122,17 @@ def test_sessions_stay_behind(stocked: Store, target: Layout) -> None:
 def test_the_index_is_one_file(stocked: Store, target: Layout) -> None:
     back_up(stocked, target)
     assert sorted(os.listdir(target.root)) == [
-        *("blobs", "format", "gc.lock", "index.db", "origin", "quarantine", "serving.lock", "uploads"),
+        *(
+            "blobs",
+            "fetches",
+            "format",
+            "gc.lock",
+            "index.db",
+            "origin",
+            "quarantine",
+            "serving.lock",
+            "uploads",
+        ),
         "write.lock",
     ]
 

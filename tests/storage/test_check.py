@@ -82,10 +82,12 @@ def kinds(report: Report) -> list[tuple[str, str]]:
 async def test_a_sound_store(store: Store) -> None:
     await fill(store)
     await begin(store, b"half")
+    async with store.fetches.open("@up.example/app", DIGESTS[LAYER]) as fetch:
+        await fetch.announce(len(LAYER))
     progress: list[int] = []
     report = await check(store, read=read, progress=progress.append)
     size = len(CONFIG + LAYER + IMAGE + LIST)
-    assert report == Report(blobs=4, bytes=size, repositories=2, manifests=2, tags=1, uploads=1)
+    assert report == Report(blobs=4, bytes=size, repositories=2, manifests=2, tags=1, uploads=1, fetches=1)
     assert report.sound
     assert sum(progress) == size
 

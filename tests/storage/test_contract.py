@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import pytest
@@ -29,6 +30,7 @@ from storage.errors import (
     UploadSealed,
     WrongLength,
 )
+from storage.fetches import Landing
 from storage.garbage import Rules
 from storage.links import LinkRow
 from storage.manifests import Edge, EdgeKind, ManifestRow, TagCheck
@@ -335,6 +337,107 @@ async def test_upload_expires_when_idle_and_unlocked(writer: Side, reader: Side)
     with pytest.raises(UploadMissing):
         writer.uploads.size(idle)
     assert writer.uploads.size(locked) == 4
+
+
+# -- fetches -------------------------------------------------------------------------------------------
+
+
+async def test_fetch_is_read_while_it_grows(writer: Side, reader: Side) -> None:
+    data = blob(MIB + 9)
+    async with (
+        writer.fetches.open("a", Digest.of(data)) as fetch,
+        reader.fetches.open("a", fetch.digest) as seen,
+    ):
+        assert fetch.lock()
+        assert seen.announced() is None
+        await fetch.announce(len(data))
+        assert seen.announced() == len(data)
+        with seen.share() as file:
+            for start, end in ((0, 9), (9, len(data))):
+                assert await fetch.append(data[start:end]) == end
+                assert seen.look() == Landing(end, sealed=False, named=True, kept=False)
+                assert await file.read([(start, end - start)]) == [data[start:end]]
+
+
+async def test_fetch_has_one_writer_until_it_lets_go(writer: Side, reader: Side) -> None:
+    async with writer.fetches.open("a", ABSENT) as fetch, reader.fetches.open("a", ABSENT) as other:
+        assert fetch.lock()
+        assert not other.lock()
+        with fetch.share():
+            fetch.unlock()
+            assert other.lock()
+            assert not fetch.lock()
+    async with AsyncExitStack() as stack:
+        async with reader.fetches.open("a", ABSENT) as fetch:
+            assert fetch.lock()
+            stack.enter_context(fetch.share())
+        async with writer.fetches.open("a", ABSENT) as fetch:
+            assert fetch.lock()
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+async def test_fetch_that_is_gone_on_with_is_installed(writer: Side, reader: Side, algorithm: str) -> None:
+    data = blob(3000)
+    digest = Digest.of(data, algorithm)
+    async with writer.fetches.open("a", digest) as fetch:
+        await fetch.append(data[:1000])
+    async with reader.fetches.open("a", digest) as fetch, writer.fetches.open("a", digest) as seen:
+        assert fetch.lock()
+        assert await fetch.resume() == 1000
+        assert await fetch.append(data[1000:]) == await fetch.resume() == 3000
+        for _ in range(2):
+            await fetch.install()
+            assert fetch.look() == seen.look() == Landing(3000, sealed=True, named=True, kept=True)
+        await fetch.remove()
+        assert seen.look() == Landing(3000, sealed=True, named=False, kept=False)
+        with seen.share() as file:
+            assert await file.read([(0, 3000)]) == [data]
+    assert await writer.blobs.read(digest) == data
+
+
+async def test_fetch_of_other_bytes_is_not_installed(writer: Side, reader: Side) -> None:
+    async with writer.fetches.open("a", ABSENT) as fetch, reader.fetches.open("a", ABSENT) as seen:
+        await fetch.append(b"data")
+        with pytest.raises(DigestMismatch) as caught:
+            await fetch.install()
+        assert (caught.value.expected, caught.value.actual) == (str(ABSENT), str(Digest.of(b"data")))
+        await fetch.remove()
+        await fetch.remove()
+        assert seen.look() == Landing(4, sealed=False, named=False, kept=False)
+    assert reader.blobs.size(ABSENT) is None
+
+
+async def test_fetch_is_of_one_repository_and_one_digest(writer: Side, reader: Side) -> None:
+    async with writer.fetches.open("a", ABSENT) as fetch:
+        await fetch.append(b"data")
+    for repository, digest in (("b", ABSENT), ("a", Digest.of(ABSENT.binary))):
+        async with reader.fetches.open(repository, digest) as other:
+            assert await other.resume() == 0
+
+
+async def test_fetch_that_was_begun_anew_is_another(writer: Side, reader: Side) -> None:
+    async with writer.fetches.open("a", ABSENT) as old:
+        await old.append(b"data")
+        await old.remove()
+        async with reader.fetches.open("a", ABSENT) as new:
+            assert (old.look().named, new.look()) == (False, Landing(0, sealed=False, named=True, kept=False))
+            await old.remove()
+            assert new.look().named
+
+
+async def test_fetch_expires_when_nobody_fetches(writer: Side, reader: Side) -> None:
+    other = Digest.of(b"other")
+    async with writer.fetches.open("a", ABSENT) as fetch, writer.fetches.open("a", other) as idle:
+        for each in (fetch, idle):
+            assert each.lock()
+            await each.announce(9)
+            await each.append(b"data")
+        idle.unlock()
+        assert await reader.fetches.expire(3600) == []
+        assert len(await reader.fetches.expire(0)) == 1
+        assert (fetch.look().named, idle.look().named) == (True, False)
+    async with reader.fetches.open("a", other) as fetch:
+        assert fetch.announced() is None
 
 
 # -- links ---------------------------------------------------------------------------------------------
@@ -955,6 +1058,29 @@ async def test_a_tag_that_moved_since_is_not_removed(writer: Side, reader: Side)
     with pytest.raises(PreconditionFailed, match="x"):
         await writer.names.manifests.remove_tag("a", "x", check=refuse, moved=1)
     assert await tags_of(reader, "a") == ["x"]
+
+
+async def test_what_upstreams_have_is_not_in_the_catalog(writer: Side, reader: Side) -> None:
+    for name in ("0", "@up.example/a", "@up.example/b", "a"):
+        await push_manifest(writer, name, b"one", tags=["t"])
+    pages = [await reader.names.listings.repositories(after=after, limit=1) for after in ("", "0", "a")]
+    assert pages == [["0"], ["a"], []]
+    assert await reader.names.listings.repositories(after="@up.example/a", limit=5) == ["a"]
+    assert await tags_of(reader, "@up.example/b") == ["t"]
+
+
+async def test_a_tag_is_as_old_as_its_last_check(writer: Side, reader: Side) -> None:
+    await push_manifest(writer, "@up.example/a", b"one", tags=["t", "u"])
+    age = reader.names.freshness.age
+    generation = reader.names.generation.current
+    assert await age("@up.example/a", "t") is None
+    await writer.names.freshness.note("@up.example/a", "t")
+    await writer.names.freshness.note("@up.example/a", "absent")
+    await writer.names.freshness.note("@up.example/absent", "t")
+    assert reader.names.generation.current == generation
+    assert await age("@up.example/a", "t") in (0, 1)
+    for repository, tag in (("@up.example/a", "u"), ("@up.example/a", "absent"), ("absent", "t")):
+        assert await age(repository, tag) is None
 
 
 async def test_pulls_change_nothing_that_is_served(writer: Side, reader: Side) -> None:

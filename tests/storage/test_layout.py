@@ -1,5 +1,6 @@
 """Paths: every file has one place, and no outside text ever becomes part of one unchecked."""
 
+import hashlib
 import os
 import re
 import uuid
@@ -22,6 +23,7 @@ UPLOAD = "0b4f1d0e-6b0a-4b5c-8d3e-2f1a0b9c8d7e"
     [
         (LAYOUT.format, "/srv/r/format"),
         (LAYOUT.uploads, "/srv/r/uploads"),
+        (LAYOUT.fetches, "/srv/r/fetches"),
         (LAYOUT.quarantine, "/srv/r/quarantine"),
         (LAYOUT.index, "/srv/r/index.db"),
         (LAYOUT.new_index, "/srv/r/index.db.new"),
@@ -40,6 +42,10 @@ UPLOAD = "0b4f1d0e-6b0a-4b5c-8d3e-2f1a0b9c8d7e"
         (LAYOUT.blob(Digest("sha512", HEX * 2)), f"/srv/r/blobs/sha512/ab/{HEX * 2}"),
         (LAYOUT.quarantined(Digest("sha256", HEX), "7"), f"/srv/r/quarantine/sha256-{HEX}.7"),
         (LAYOUT.upload(UPLOAD), f"/srv/r/uploads/{UPLOAD}"),
+        (
+            LAYOUT.fetch("@up/../a", Digest("sha256", HEX)),
+            f"/srv/r/fetches/sha256-{HEX}-{hashlib.sha256(b'@up/../a').hexdigest()[:32]}",
+        ),
     ],
 )
 def test_places(path: str, expected: str) -> None:
@@ -86,7 +92,7 @@ def test_folders_come_after_their_parents() -> None:
     for folder in LAYOUT.folders():
         assert os.path.dirname(folder) in seen
         seen.add(folder)
-    assert len(seen) == 1 + 1 + len(ALGORITHMS) * (1 + 256) + 2
+    assert len(seen) == 1 + 1 + len(ALGORITHMS) * (1 + 256) + 3
 
 
 def test_every_hex_name_has_a_shard() -> None:

@@ -13,6 +13,7 @@ from storage.digest import Digest
 from storage.files import Files, temporary_root
 from storage.listings import Listings
 from storage.manifests import ManifestRow
+from storage.rows import FETCHED
 from tests.storage.plans import plans_of, steps_of
 
 ENTRY = module._ENTRY
@@ -99,7 +100,7 @@ async def walk(page: Callable[[str], Awaitable[list[str]]], limit: int) -> list[
 @given(st.sets(NAMES, max_size=9), st.sets(NAMES, max_size=3))
 @settings(max_examples=40, deadline=None)
 async def test_the_pages_are_the_whole_whatever_their_length(names: set[str], others: set[str]) -> None:
-    """Repositories and tags alike."""
+    """Repositories and tags alike; the catalog without those of upstreams."""
     with index() as database:
 
         def change(connection: Connection) -> None:
@@ -117,7 +118,8 @@ async def test_the_pages_are_the_whole_whatever_their_length(names: set[str], ot
 
         await database.write(change)
         listings = Listings(database)
-        all_repositories = bytewise({*(names or {"only"}), "/other"})
+        pushed = {name for name in (names or {"only"}) if not name.startswith(FETCHED)}
+        all_repositories = bytewise({*pushed, "/other"})
         tagged = bytewise(names)[-1] if names else "only"
         for limit in range(1, len(names) + 3):
 

@@ -1,6 +1,7 @@
 """One upstream, asked: a live registry with users and tokens, through a proxy that fails as it is told to."""
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from registry.descriptors import Descriptor
 from registry.names import RepositoryName, Tag
 from registry.upstream.client import Fetched, Head, NotModified, UpstreamClient
 from registry.upstream.errors import (
@@ -222,6 +224,64 @@ async def test_pages_at_another_place(content: Content, link: str) -> None:
         with pytest.raises(UpstreamError, match="at another place"):
             await tags(client, content)
         assert len(proxy.seen) == 1
+
+
+async def size(client: UpstreamClient, content: Content) -> object:
+    return await client.blob_size(APP, content.layer_digest)
+
+
+async def referrers(client: UpstreamClient, content: Content) -> object:
+    return [page async for page in client.referrers(APP, content.digest)]
+
+
+async def test_the_size_of_a_blob_costs_no_byte(content: Content) -> None:
+    async with proxying(content.server.host) as proxy, connected(proxy.url, **LOGIN) as client:
+        assert await size(client, content) == len(content.layer)
+        assert {each.method for each in proxy.seen if "/blobs/" in each.target} == {"HEAD"}
+        for fault, fact in (
+            (Fault(404), UpstreamMissing),
+            (Fault(200, {"Content-Length": ""}), UpstreamFailed),
+            (Fault(200, {"Docker-Content-Digest": OTHER, "Content-Length": "5"}), UpstreamForged),
+        ):
+            proxy.rules[:] = [Rule(fault, "/blobs/")]
+            with pytest.raises(fact):
+                await size(client, content)
+
+
+async def test_pages_of_referrers(content: Content) -> None:
+    entry = {
+        "mediaType": IMAGE,
+        "digest": OTHER,
+        "size": 5,
+        "artifactType": "application/x",
+        "annotations": {"a": "b"},
+    }
+    path = f"/v2/team/app/referrers/{content.digest}"
+    async with proxying(content.server.host) as proxy, connected(proxy.url, **LOGIN) as client:
+        assert await referrers(client, content) == [()]
+        page = json.dumps({"manifests": [entry]}).encode()
+        proxy.rules += [
+            Rule(Fault(200, {"Link": f'<{path}?last=x>; rel="next"'}, page), "/referrers/", times=1)
+        ]
+        (first,), second = typed(await referrers(client, content))
+        assert second == ()
+        assert (str(first.digest), first.size, first.artifact_type) == (OTHER, 5, "application/x")
+        assert [each.target for each in proxy.seen[-2:]] == [path, f"{path}?last=x"]
+
+
+def typed(found: object) -> list[tuple[Descriptor, ...]]:
+    assert isinstance(found, list)
+    return found
+
+
+@pytest.mark.parametrize(
+    "page", [b"", b"[]", b"{}", b'{"manifests": [{}]}', b'{"manifests": [{"digest": 5}]}']
+)
+async def test_lists_of_referrers_that_are_none(content: Content, page: bytes) -> None:
+    async with proxying() as proxy, connected(proxy.url, **LOGIN) as client:
+        proxy.rules.append(Rule(Fault(200, body=page)))
+        with pytest.raises(UpstreamForged, match="list of referrers"):
+            await referrers(client, content)
 
 
 async def test_fifty_at_once_share_a_login(content: Content) -> None:

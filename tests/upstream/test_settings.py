@@ -163,6 +163,15 @@ def test_what_does_not_go_together(
     assert expected in raised.value.expected
 
 
+def test_docker_hub_in_the_short_form_is_what_plain_names_mean() -> None:
+    mirrors = _checked(["ghcr.io", "docker.io"], short=True)
+    assert [each.default for each in join_upstreams((), mirrors)] == [False, True]
+    other = _checked([{"name": "corp.example", "default": True}])
+    assert [each.default for each in join_upstreams(other, mirrors)] == [True, False, False]
+    tables = _checked([{"name": "docker.io"}])
+    assert [each.default for each in join_upstreams(tables, mirrors[:1])] == [False, False]
+
+
 def _checked(value: object, *, short: bool = False) -> tuple[Upstream, ...]:
     found = (MIRRORS if short else UPSTREAMS).check(value)
     assert isinstance(found, tuple)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -23,7 +24,7 @@ def config(as_json: bool, config_file: str | None, **flags: object) -> None:
       registry config --config registry.toml --json
     """
     loaded = load(flags, config_file, serving=True)
-    values, sources = asdict(loaded.settings), loaded.sources
+    values, sources = _hide(asdict(loaded.settings)), loaded.sources
     show(
         lambda: {name: {"value": values[name], "source": sources[name]} for name in SCHEMA},
         lambda: table(
@@ -31,3 +32,12 @@ def config(as_json: bool, config_file: str | None, **flags: object) -> None:
         ),
         as_json=as_json,
     )
+
+
+def _hide(value: Any) -> Any:
+    """Without the passwords in it, as it may end up in a log."""
+    if isinstance(value, list | tuple):
+        return [_hide(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: "***" if key == "password" and each else _hide(each) for key, each in value.items()}

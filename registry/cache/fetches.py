@@ -1,0 +1,61 @@
+"""The fetches of one worker: whoever wants the same blob at the same time shares one, over all workers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from registry.cache.fetch import Fetch
+from registry.cache.wanted import Wanted
+from storage import contracts
+from storage.contracts import BlobFile
+from storage.digest import Digest
+
+_AT_ONCE = 16
+
+
+class Fetches:
+    """A fetch is a task of the worker: no client that leaves ends it. `close` does; its file stays."""
+
+    def __init__(self, store: contracts.Fetches, blobs: contracts.Blobs, *, at_once: int = _AT_ONCE) -> None:
+        self._store, self._blobs = store, blobs
+        self._places = asyncio.Semaphore(at_once)
+        self._under_way: dict[tuple[str, Digest], Fetch] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def open(self, wanted: Wanted) -> AsyncIterator[BlobFile]:
+        """The blob, as soon as the upstream has answered; its bytes may still land.
+
+        Raises what the upstream's answer was, or StoreFull, StoreDegraded. What fails later is raised by the
+        file's own calls.
+        """
+        fetch = self._under_way.get(wanted.key) or self._begin(wanted)
+        fetch.readers += 1
+        try:
+            await fetch.progress.await_begin()
+            with fetch.share() as file:
+                if file is not None:
+                    yield file
+                    return
+            async with self._blobs.open(wanted.digest) as stored:
+                yield stored
+        finally:
+            fetch.readers -= 1
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self, wanted: Wanted) -> Fetch:
+        fetch = self._under_way[wanted.key] = Fetch(wanted, self._store, self._places)
+        task = asyncio.create_task(self._run(wanted, fetch))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return fetch
+
+    async def _run(self, wanted: Wanted, fetch: Fetch) -> None:
+        try:
+            await fetch.run()
+        finally:
+            del self._under_way[wanted.key]
