@@ -1,7 +1,7 @@
 """Profiles: which parts of the protocol another registry lacks, or does in a way of its own.
 
 A profile is a TOML file of switches; each built-in one says for each of them where that is known from. What a
-switch does is in `registry/testing/layers`; what is a setting of this server is in the profile's `settings`.
+switch does is in `registry/testing/switches`; `settings` are those of this server, as far as they will do.
 """
 
 import difflib

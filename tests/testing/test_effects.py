@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import socket
+import ssl
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -16,6 +17,7 @@ import pytest
 from starlette.types import ASGIApp
 
 from registry.app import build
+from registry.server.tls import context
 from registry.settings import Settings
 from registry.testing.effects import (
     BY_NAME,
@@ -40,6 +42,7 @@ from registry.testing.targets import NAMES
 from registry.testing.wrapping import wrap
 from tests.api.world import CONFIG, IMAGE, digest, fill
 from tests.builders import blob
+from tests.certificates import make_certificate
 from tests.inprocess import connect_app, opened
 from tests.server.serving import serving
 
@@ -176,6 +179,24 @@ def test_reset(address: tuple[str, int], after: int) -> None:
         with pytest.raises(ConnectionResetError):
             drain(connection, received)
     assert received.partition(b"\r\n\r\n")[2] == LARGE[:after]
+
+
+def test_a_connection_breaks_under_tls_too(service: ASGIApp, tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    server = context(Settings("/", tls_cert=str(certificate.cert), tls_key=str(certificate.key)))
+    trust = ssl.create_default_context(cafile=str(certificate.cert))
+    with (
+        serving(service, tls=server) as (host, port),
+        httpx.Client(base_url=f"https://{host}:{port}", verify=trust, timeout=SECONDS) as client,
+    ):
+        for effect in (Cut(after=1000), Reset(after=1000)):
+            fail(effect, nth=1)
+            received = bytearray()
+            with client.stream("GET", BLOB) as response, pytest.raises(httpx.TransportError):
+                read(response.iter_raw(), received)
+            assert received == LARGE[:1000]
+            assert client.get(BLOB).content == LARGE
+    FAULTS.clear()
 
 
 @pytest.mark.parametrize("effect", [Cut(after=1000, sending=True), Reset(after=1000, sending=True)], ids=str)
