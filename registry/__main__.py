@@ -28,6 +28,7 @@ COMMANDS = {
     "retention": "registry.cli.commands.retention:retention",
     "rm": "registry.cli.commands.rm:rm",
     "serve": "registry.cli.commands.serve:serve",
+    "snippet": "registry.cli.commands.snippet:snippet",
     "tag": "registry.cli.commands.tag:tag",
     "token": "registry.cli.commands.token:token",
     "user": "registry.cli.commands.user:user",

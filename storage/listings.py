@@ -25,7 +25,8 @@ class Listings:
         rows = await self._database.read(
             lambda connection: connection.execute(
                 "SELECT name FROM repositories WHERE name > :after AND name < :fetched"
-                " UNION ALL SELECT name FROM repositories WHERE name > max(:after, :beyond)"
+                " UNION ALL"
+                " SELECT name FROM repositories WHERE name >= max(:after, :beyond) AND name <> :after"
                 " ORDER BY name LIMIT :limit",
                 {"after": after, "limit": limit, "fetched": FETCHED, "beyond": _BEYOND},
             ).fetchall()

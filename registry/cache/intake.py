@@ -42,7 +42,9 @@ class Intake:
             asyncio.timeout(self._silence()) as silence,
             self._wanted.source(self._written) as stream,
         ):
+            silence.reschedule(None)  # what the disk takes is not the upstream's time
             await self._announce(stream)
+            silence.reschedule(self._loop.time() + self._silence())
             async for chunk in stream.chunks:
                 silence.reschedule(None)
                 await self._write(chunk)
@@ -75,6 +77,8 @@ class Intake:
 
     async def _pause(self, fact: UpstreamFailed | UpstreamBusy) -> None:
         """Until another try; raises the fact if there is no point in one."""
+        if isinstance(fact, UpstreamBusy) and not self._progress.begun:
+            raise fact  # who has nothing yet may ask another registry, or come again when that one says so
         now = self._loop.time()
         tries = len(_PAUSES) if self._progress.begun else 1
         late = now - self._brought > PATIENCE if self._progress.begun else now - self._begun > _PROMPT

@@ -129,6 +129,7 @@ class Keeper:
             raise
         assert isinstance(fetched, Fetched)  # no ETag was sent
         self._missing.drop(self.name, reference)
+        self._patience.regain(self.upstream.name)
         return fetched
 
     async def _keep(self, fetched: Fetched, reference: Reference) -> ManifestRow:
@@ -147,10 +148,12 @@ class Keeper:
     async def blob_size(self, digest: Digest) -> int:
         """As the upstream says it. Raises BlobMissing, UpstreamError."""
         try:
-            return await self._client.blob_size(self.remote.repository, digest)
+            size = await self._client.blob_size(self.remote.repository, digest)
         except UpstreamMissing:
             self._missing.add(self.name, blob_of(digest), self.upstream.negative_ttl)
             raise BlobMissing(digest) from None
+        self._patience.regain(self.upstream.name)
+        return size
 
     async def link(self, digest: Digest) -> int | None:
         """Take a blob that is here already for another repository, if this one has it, too: its size.

@@ -1,8 +1,9 @@
 """A cache before an upstream that fails as it is told to, in one process; and clocks that stand still."""
 
+import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +62,6 @@ async def caching(
     policies: tuple[Policy, ...] = (),
     local: tuple[str, ...] = (),
     offline: bool = False,
-    connect: Callable[[Upstream], UpstreamClient] = lambda upstream: UpstreamClient(upstream, bounds=QUICK),
     **table: Any,
 ) -> AsyncIterator[Place]:
     """The upstream is called UP; `table` are further keys of it. `target` is HOST:PORT."""
@@ -76,7 +76,7 @@ async def caching(
             registry,
             Fetches(store.fetches, store.blobs),
             offline=offline,
-            connect=connect,
+            connect=lambda upstream: UpstreamClient(upstream, bounds=QUICK, clock=clock),
             clock=clock,
         )
         gate = Gate(
@@ -125,3 +125,12 @@ async def push(client: httpx.AsyncClient, name: str, tag: str = "v1", *, size: i
 def states(place: Place) -> list[str]:
     """What the access log says of each request that was answered from the cache."""
     return [line["cache"] for line in map(json.loads, place.lines) if "cache" in line]
+
+
+async def landed(place: Place, target: str) -> str:
+    """The target, once it is here: a blob may still be landing when its last byte is sent."""
+    async with asyncio.timeout(10):
+        while True:
+            answer = await place.client.get(target, headers={"Accept": "*/*"})
+            if answer.headers.get("Cache-Status") == "oci-registry; hit":
+                return target

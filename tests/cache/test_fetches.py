@@ -6,6 +6,7 @@ which tests/live/test_shared_fetch.py has.
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -25,6 +26,7 @@ from registry.upstream.errors import (
 )
 from storage.digest import Digest
 from storage.errors import BlobMissing, StoreDegraded, StoreFull
+from storage.fetches import Fetch
 from storage.files import temporary_root
 from storage.store import Store, open_store
 from tests.builders import blob
@@ -237,6 +239,32 @@ async def test_what_broke_off_is_gone_on_with(store: Store, answers: list[Answer
     await closed(*several)
 
 
+async def test_each_byte_that_comes_gives_new_patience(store: Store) -> None:
+    answers = [Answer(end=end, raises=BROKEN) for end in range(20_000, len(CONTENT), 20_000)]
+    script, claims = Script(CONTENT, [*answers, Answer()]), Claims(store)
+    (fetches,) = workers(store, 1)
+    assert await pull(fetches, claims.wanted(script)) == CONTENT
+    assert script.asked == [0, *range(20_000, len(CONTENT), 20_000)]
+    await fetches.close()
+
+
+async def test_a_slow_disk_is_not_the_upstream_s_silence(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, claims = Script(CONTENT, piece=100_000), Claims(store)
+    (fetches,) = workers(store, 1)
+    append = store.files.append
+
+    def slow(descriptor: int, chunks: list[bytes]) -> None:
+        time.sleep(0.12)
+        append(descriptor, chunks)
+
+    monkeypatch.setattr(store.files, "append", slow)
+    assert await pull(fetches, claims.wanted(script)) == CONTENT
+    assert script.asked == [0]
+    await fetches.close()
+
+
 async def test_a_first_try_may_fail(store: Store) -> None:
     script, claims = Script(CONTENT, [Answer(refuses=BROKEN), Answer()]), Claims(store)
     (fetches,) = workers(store, 1)
@@ -250,6 +278,7 @@ async def test_a_first_try_may_fail(store: Store) -> None:
         (UpstreamMissing(UPSTREAM, "none"), 1),
         (UpstreamDenied(UPSTREAM, "no"), 1),
         (UpstreamBusy(UPSTREAM, "wait", 60.0), 1),
+        (UpstreamBusy(UPSTREAM, "wait", 0.01), 1),
         (UpstreamFailed(UPSTREAM, "it is left alone", 20.0), 1),
         (BROKEN, 2),
     ],
@@ -299,6 +328,26 @@ async def test_a_forged_blob_is_never_whole(store: Store, answer: Answer, size: 
     healed = claims.wanted(Script(CONTENT))
     assert await pull(several[0], healed) == CONTENT
     await closed(*several)
+
+
+async def test_more_than_was_said_is_not_taken(store: Store) -> None:
+    script, claims = Script(CONTENT, [Answer(said=100_000)]), Claims(store)
+    (fetches,) = workers(store, 1)
+    with pytest.raises(UpstreamForged, match="more than 100000 bytes"):
+        await pull(fetches, claims.wanted(script))
+    assert script.brought == 110_000
+    await fetches.close()
+
+
+async def test_who_follows_expects_the_size_that_its_manifest_says(store: Store) -> None:
+    gate = asyncio.Event()
+    script, claims = Script(CONTENT, [Answer(gate=gate)]), Claims(store)
+    first, second = workers(store)
+    async with first.open(claims.wanted(script)):
+        with pytest.raises(UpstreamForged, match="it has 300000 bytes"):
+            await pull(second, claims.wanted(script, size=5))
+        gate.set()
+    await closed(first, second)
 
 
 async def test_what_was_given_up_is_kept_for_the_next_who_asks(store: Store) -> None:
@@ -395,6 +444,26 @@ async def test_a_file_of_all_bytes_that_nobody_had_verified(store: Store, conten
     await fetches.close()
 
 
+async def test_a_fetch_that_ends_just_before_it_is_locked_is_begun_anew(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, claims = Script(CONTENT), Claims(store)
+    (fetches,) = workers(store, 1)
+    lock = Fetch.lock
+    ended: list[str] = []
+
+    def late(self: Fetch) -> bool:
+        if not ended:
+            ended.append(store.layout.fetch(REPOSITORY, DIGEST))
+            os.unlink(ended[0])
+        return lock(self)
+
+    monkeypatch.setattr(Fetch, "lock", late)
+    assert await pull(fetches, claims.wanted(script)) == CONTENT
+    await until(lambda: claims.claimed == [DIGEST])
+    await fetches.close()
+
+
 # -- the store and the index ---------------------------------------------------------------------------------
 
 
@@ -486,6 +555,30 @@ async def test_so_many_at_once_and_the_others_in_turn(store: Store) -> None:
     await fetches.close()
     for number in (0, 1, 2, 4):
         os.unlink(store.layout.blob(Digest.of(scripts[number].content)))
+
+
+async def test_who_follows_after_all_leaves_its_turn_to_the_next(store: Store) -> None:
+    gates = [asyncio.Event() for _ in range(3)]
+    busy, shared, last = (Script(blob(150_000, seed), [Answer(gate=gate)]) for seed, gate in enumerate(gates))
+    claims = Claims(store)
+    ours, theirs = workers(store, at_once=1)
+    pulls = [asyncio.create_task(pull(ours, claims.wanted(busy)))]
+    await until(lambda: busy.brought > 0)
+    pulls.append(asyncio.create_task(pull(ours, claims.wanted(shared))))
+    await asyncio.sleep(0.01)
+    pulls.append(asyncio.create_task(pull(theirs, claims.wanted(shared))))
+    await until(lambda: shared.brought > 0)
+    pulls.append(asyncio.create_task(pull(ours, claims.wanted(last))))
+    gates[0].set()
+    await until(lambda: last.brought > 0)
+    for gate in gates:
+        gate.set()
+    scripts = [busy, shared, shared, last]
+    assert [*await asyncio.gather(*pulls)] == [script.content for script in scripts]
+    assert shared.asked == [0]
+    await closed(ours, theirs)
+    for script in (busy, shared, last):
+        os.unlink(store.layout.blob(Digest.of(script.content)))
 
 
 async def test_readers_keep_their_bytes_whatever_becomes_of_the_fetch(store: Store) -> None:

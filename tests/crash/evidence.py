@@ -46,7 +46,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """`sessions` are the bytes of the uploads that can be gone on with, by id; `waiting` all in uploads/."""
+    """`sessions` are the bytes of the uploads that can be gone on with, by id; `waiting` all that expires."""
 
     names: Names
     sessions: Mapping[str, bytes]
@@ -58,7 +58,8 @@ def look(root: str) -> Seen:
     with closing(_open(root)) as index:
         names, sessions = _names(index), _sessions(index, root)
         problems = (*_file_problems(root), *_index_problems(index, root), *_name_problems(index, root, names))
-    return Seen(names, sessions, frozenset(os.listdir(f"{root}/uploads")), problems)
+    waiting = frozenset([*os.listdir(f"{root}/uploads"), *os.listdir(f"{root}/fetches")])
+    return Seen(names, sessions, waiting, problems)
 
 
 def files_below(root: str) -> Iterator[str]:

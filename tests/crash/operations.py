@@ -206,6 +206,28 @@ def _push(repository: str, data: bytes) -> Verb:
     return run
 
 
+async def _fetch(world: World) -> None:
+    """What a worker does with a blob of an upstream, which sends two pieces of it."""
+    digest = Digest.of(FRESH)
+    async with world.store.fetches.open("lib", digest) as fetch:
+        assert fetch.lock()
+        begun = await fetch.resume()
+        await fetch.announce(len(FRESH))
+        for end in (len(FRESH) // 2, len(FRESH)):
+            if begun < end and not fetch.look().sealed:
+                begun = await fetch.append(FRESH[begun:end])
+        await fetch.install()
+        await world.store.names.links.claim("lib", digest, world.store.blobs.size)
+        await fetch.remove()
+
+
+async def _fetch_anew(world: World) -> None:
+    """The power may have taken bytes of what was there."""
+    async with world.store.fetches.open("lib", Digest.of(FRESH)) as fetch:
+        await fetch.remove()
+    await _fetch(world)
+
+
 async def _mount(world: World) -> None:
     await world.lib.mount(Digest.of(BASE), source="app", readable=lambda name: name == "app")
 
@@ -326,6 +348,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "close an upload with wrong bytes": Operation(_mismatch, _mismatch, WHOLE + REST),
     "push a blob in one request": _repeatable(_push("lib", FRESH)),
     "push a blob that is there": _repeatable(_push("lib", BASE)),
+    "fetch a blob": Operation(_fetch, _fetch, anew=_fetch_anew),
     "mount a blob": _repeatable(_mount),
     "put a manifest by tag": _repeatable(_put(Tag("new"), NEW)),
     "put a manifest by digest with two tags": _repeatable(_put(Digest.of(NEW), NEW, "new", "stable")),

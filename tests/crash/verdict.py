@@ -46,6 +46,7 @@ async def go_on(
     except Exception as error:
         problems.append(f"repeating it failed: {error!r}")
     await world.registry.expire_uploads(EVERY)
+    await store.fetches.expire(EVERY)
     seen = look(arena.root)
     problems += seen.problems
     if seen.names != after.names:

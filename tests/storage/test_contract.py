@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import pytest
@@ -366,8 +367,12 @@ async def test_fetch_has_one_writer_until_it_lets_go(writer: Side, reader: Side)
             fetch.unlock()
             assert other.lock()
             assert not fetch.lock()
-    async with reader.fetches.open("a", ABSENT) as fetch:
-        assert fetch.lock()
+    async with AsyncExitStack() as stack:
+        async with reader.fetches.open("a", ABSENT) as fetch:
+            assert fetch.lock()
+            stack.enter_context(fetch.share())
+        async with writer.fetches.open("a", ABSENT) as fetch:
+            assert fetch.lock()
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
