@@ -22,6 +22,7 @@ COMMANDS = {
     "gc": "registry.cli.commands.gc:gc",
     "health": "registry.cli.commands.health:health",
     "ls": "registry.cli.commands.ls:ls",
+    "profile": "registry.cli.commands.profile:profile",
     "pull": "registry.cli.commands.pull:pull",
     "reindex": "registry.cli.commands.reindex:reindex",
     "restore": "registry.cli.commands.backup:restore",

@@ -23,6 +23,7 @@ from registry.api.gate import Gate
 from registry.api.health import health_routes
 from registry.api.identities import Identities
 from registry.api.origins import Origins
+from registry.api.prompt import PROMPT
 from registry.api.routes import ROUTES
 from registry.api.token import TokenEndpoint
 from registry.auth.accounts import Accounts
@@ -70,8 +71,7 @@ from storage.store import Store, open_store
 
 logger = logging.getLogger("registry")
 
-# In the lifespan's state, for our server: whom to ask before it makes an ASGI call, and where it may send.
-PROMPT, THREADS = "prompt", "threads"
+THREADS = "threads"  # in the lifespan's state, beside PROMPT: where our server may send
 
 SERVICE = "oci-registry"  # whom tokens are for
 
@@ -180,6 +180,16 @@ def meters(settings: Settings) -> list[Meter]:
     return [RequestRate(rate) for rate in settings.rate]
 
 
+def layers(settings: Settings) -> list[Callable[[ASGIApp], ASGIApp]]:
+    """What is around the whole service, the innermost first."""
+    if not (settings.profile or settings.faults):
+        return []
+    # Only who tests clients has a use for it.
+    from registry.testing.wrapping import around
+
+    return [around(settings.profile, settings.faults)]
+
+
 def audits(settings: Settings, coming: Entrance, lines: Sink) -> list[Audit]:
     if not settings.audit_log:
         return []
@@ -278,6 +288,13 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
 def create_app(settings: Settings, *, lines: Lines | None = None) -> Router:
     """A worker's app, which opens its store for itself and closes it with the process."""
     return build(open_settings(settings), settings, lines=lines)
+
+
+def wrapped(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """The service with what is around it. Raises ValueError for a profile or faults that cannot be read."""
+    for layer in layers(settings):
+        app = layer(app)
+    return app
 
 
 class Everything(BaseRoute):
