@@ -40,21 +40,21 @@ class Tally:
     state: State
 
 
-async def add(database: Database, counts: Counts, states: Mapping[str, State], now: int) -> None:
-    """What one process counted and saw since it last did this."""
-    await database.write(lambda connection: _add(connection, counts, states, now), durable=False)
+async def add(database: Database, counts: Counts, states: Mapping[str, State], begun: int) -> None:
+    """What one process counted and saw since it last did this, at `begun`."""
+    await database.write(lambda connection: _add(connection, counts, states, begun), durable=False)
 
 
-def _add(connection: Connection, counts: Counts, states: Mapping[str, State], now: int) -> None:
+def _add(connection: Connection, counts: Counts, states: Mapping[str, State], begun: int) -> None:
     known = _read_states(connection)
     for name in sorted({*states, *(upstream for upstream, _ in counts)}):
-        _, before = known.get(name, (now, State()))
+        _, before = known.get(name, (begun, State()))
         state = before.join(states.get(name, State()))
         connection.execute(
             "INSERT INTO upstreams (name, since, answered, failed, why, resting) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET answered = excluded.answered, failed = excluded.failed,"
             " why = excluded.why, resting = excluded.resting",
-            (name, now, state.answered, state.failed, state.why, state.resting),
+            (name, begun, state.answered, state.failed, state.why, state.resting),
         )
     connection.executemany(
         "INSERT INTO figures (upstream, what, count) VALUES (?, ?, ?)"

@@ -34,12 +34,13 @@ Note = Callable[[Counts, Mapping[str, State], int], Awaitable[None]]
 
 
 class Figures:
-    """Of one process. `note` adds to what all processes counted."""
+    """Of one process. `note` adds to what all processes counted, and is told since when this was."""
 
     def __init__(self, note: Note, clock: Callable[[], float] = time.time) -> None:
         self._note, self._clock = note, clock
         self._counts = Counter[tuple[str, str]]()
         self._states: dict[str, State] = {}
+        self._begun = self._now()
 
     def count(self, upstream: str, what: str, number: int = 1) -> None:
         self._counts[upstream, what] += number
@@ -58,12 +59,13 @@ class Figures:
 
     async def flush(self) -> None:
         """Note what was counted. Raises StorageError; it is held for the next time then."""
-        counts, states = self._counts, self._states
+        counts, states, begun = self._counts, self._states, self._begun
+        self._begun = self._now()
         if not counts and not states:
             return
         self._counts, self._states = Counter(), {}
         try:
-            await self._note(counts, states, self._now())
+            await self._note(counts, states, begun)
         except Exception:  # not a cancellation: the writer has it, and will do it
             self._counts.update(counts)
             for upstream, state in states.items():

@@ -32,10 +32,12 @@ class Notebook:
 
 
 async def test_counts_are_noted_together_and_once() -> None:
-    notebook = Notebook()
-    figures = Figures(notebook, Hand())
+    """And since when they are counted, which is not when they are noted."""
+    notebook, hand = Notebook(), Hand()
+    figures = Figures(notebook, hand)
     for upstream, what, number in ((HUB, HIT, 1), (HUB, HIT, 2), (QUAY, FETCHED, 10**12)):
         figures.count(upstream, what, number)
+    hand.now += 10
     await figures.flush()
     await figures.flush()
     assert notebook.times == [({(HUB, HIT): 3, (QUAY, FETCHED): 10**12}, {}, 1000)]
