@@ -13,7 +13,7 @@ import pytest
 from registry.app import build
 from registry.cache import bounds
 from registry.cache.bounds import Bounds, Budget, budgets_of
-from registry.cache.routing import JoinedName
+from registry.names import JoinedName
 from registry.pulls import Pulls
 from registry.settings import Settings
 from registry.upstream.settings import UPSTREAMS, Upstream
