@@ -20,6 +20,7 @@ PAGES = [README, *sorted((PROJECT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(?:sh|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+SHELL = ("<", ">", "|")  # after these the words are the shell's
 TABLE = re.compile(r"<!-- settings.*?-->\n(.*?)<!-- end of settings -->", re.DOTALL)
 
 
@@ -30,8 +31,9 @@ def typed(page: Path) -> Iterator[list[str]]:
             words = shlex.split(line.removeprefix("$ "), comments=True)
             while words and re.fullmatch(r"[A-Z_]+=.*|sudo", words[0]):
                 words.pop(0)
-            if words:
-                yield words
+            end = next((place for place, word in enumerate(words) if word in SHELL), len(words))
+            if words[:end]:
+                yield words[:end]
 
 
 def registry_commands() -> list[tuple[str, list[str]]]:

@@ -15,6 +15,7 @@ runc                 runc
 podman               podman
 buildah              buildah
 skopeo               skopeo
+docker-registry      docker-registry
 debootstrap          debootstrap
 faketime             faketime
 update-ca-certificates ca-certificates
@@ -24,12 +25,16 @@ mkfs.ext4            e2fsprogs
 mkfs.xfs             xfsprogs
 losetup              mount
 '
-# command     module                                                     version
+# command     module                                                     version   way
+# `go install module@version` refuses a module that replaces or excludes another: such a one is installed from
+# within a module.
 GO_TOOLS='
 crane         github.com/google/go-containerregistry/cmd/crane           v0.22.1
 oras          oras.land/oras/cmd/oras                                    v1.3.6
 regctl        github.com/regclient/regclient/cmd/regctl                  v0.11.7
 conformance   github.com/opencontainers/distribution-spec/conformance    v0.0.0-20260831232431-97274622c111
+buildkitd     github.com/moby/buildkit/cmd/buildkitd                     v0.34.2   within
+buildctl      github.com/moby/buildkit/cmd/buildctl                      v0.34.2   within
 '
 
 BENCH_DEBIAN='
@@ -38,7 +43,6 @@ docker-registry      docker-registry
 openssl              openssl
 wrk                  wrk
 '
-# `go install module@version` refuses a module that replaces another: such a one is installed from within a module.
 BENCH_GO_TOOLS='
 registry      github.com/distribution/distribution/v3/cmd/registry       v3.1.2   direct
 olareg        github.com/olareg/olareg/cmd/olareg                        v0.2.2   within
@@ -86,7 +90,7 @@ install_go_tools() {
         [ -z "$command" ] && continue
         case " $* " in "  " | *" $command "*) ;; *) continue ;; esac
         if [ -z "$bin" ]; then
-            problem "missing: $command. It needs Go 1.26.7 or newer (https://go.dev/dl or the package golang-go), then  go install $module@$version"
+            problem "missing: $command. It needs Go 1.26.8 or newer (https://go.dev/dl or the package golang-go), then  go install $module@$version"
             continue
         fi
         have=$(go version -m "$bin/$command" 2>/dev/null | awk '$1 == "mod" { print $3 }')

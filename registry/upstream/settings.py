@@ -91,7 +91,8 @@ def _user(value: object) -> str:
     return _line(value)
 
 
-def _name(value: object) -> str:
+def read_name(value: object) -> str:
+    """A registry as images name it. Raises ValueError."""
     if not isinstance(value, str) or len(value) > _LONGEST or not _NAME.fullmatch(value):
         raise ValueError
     return value
@@ -120,7 +121,7 @@ def _host(value: object) -> str:
 
 
 _KEYS: Mapping[str, Kind] = {
-    "name": Kind("the registry as images name it, such as docker.io or ghcr.io", "", _name),
+    "name": Kind("the registry as images name it, such as docker.io or ghcr.io", "", read_name),
     "url": Kind("a URL such as https://ghcr.io, with a port if need be and no path", "", _url),
     "username": Kind("a user's name without a colon", "", _user),
     "password": Kind("a password, 1 to 1024 printable characters", "", _line),
@@ -193,7 +194,7 @@ def _mirror(value: object) -> Upstream:
     if not isinstance(value, str):
         raise ValueError
     name, equals, url = value.partition("=")
-    given = {"name": _name(name)}
+    given = {"name": read_name(name)}
     return _upstream(given | ({"url": _url(url)} if equals else {}), name)
 
 

@@ -1,6 +1,8 @@
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from tests.e2e.serving import Server, serve
 from tests.missing import absent
 
 Require = Callable[[str], Client]
+Builder = Callable[..., AbstractContextManager[Client]]
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +66,20 @@ def ctr(require: Require, scratch: Path) -> Iterator[Client]:
         absent("containerd needs root")
     with daemons.containerd(require("containerd"), scratch / "containerd") as address:
         yield require("ctr").within(CONTAINERD_ADDRESS=address, CONTAINERD_SNAPSHOTTER="native")
+
+
+@pytest.fixture(scope="session")
+def builder(require: Require, scratch: Path) -> Builder:
+    """A buildctl command on a private BuildKit with settings of its own for registries."""
+
+    @contextlib.contextmanager
+    def start(name: str, registries: str = "", **environment: str) -> Iterator[Client]:
+        require("runc")
+        client = require("buildctl")
+        if os.geteuid() != 0:
+            absent("BuildKit needs root")
+        program = require("buildkitd").within(**environment)
+        with daemons.buildkit(program, scratch / name, registries) as address:
+            yield client.within(BUILDKIT_HOST=address)
+
+    return start

@@ -31,8 +31,11 @@ def version_of(program: str) -> str | None:
 
 
 @contextlib.contextmanager
-def docker_engine(dockerd: Client, folder: Path) -> Iterator[str]:
-    """The address of a Docker Engine that touches no firewall and no bridge; it starts its own containerd."""
+def docker_engine(dockerd: Client, folder: Path, *more: str) -> Iterator[str]:
+    """The address of a Docker Engine that touches no firewall and no bridge; it starts its own containerd.
+
+    `more` are further flags.
+    """
     folder.mkdir()
     address = f"unix://{folder}/docker.sock"
     settings = {
@@ -46,7 +49,7 @@ def docker_engine(dockerd: Client, folder: Path) -> Iterator[str]:
         # vfs works everywhere, but copies whole layers: 55 s longer for the tests of our own image.
         "storage-driver": "overlay2" if overlay_works(folder) else "vfs",
     }
-    flags = [f"--{name}={value}" for name, value in settings.items()]
+    flags = [*(f"--{name}={value}" for name, value in settings.items()), *more]
     with daemon(dockerd, flags, folder / "log", lambda log: "API listen on" in log):
         yield address
 
@@ -83,6 +86,28 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
     flags = ["--config", str(folder / "config.toml")]
     with daemon(program, flags, folder / "log", lambda log: "successfully booted" in log):
         yield str(address)
+
+
+@contextlib.contextmanager
+def buildkit(program: Client, folder: Path, registries: str) -> Iterator[str]:
+    """The address of a BuildKit that has no network of its own to set up; `registries` is of its settings."""
+    folder.mkdir()
+    address = f"unix://{folder}/buildkit.sock"
+    (folder / "buildkitd.toml").write_text(
+        f"""root = "{folder}/root"
+[grpc]
+  address = ["{address}"]
+[worker.oci]
+  snapshotter = "native"
+  networkMode = "host"
+  gc = false
+[worker.containerd]
+  enabled = false
+{registries}"""
+    )
+    flags = ["--config", str(folder / "buildkitd.toml")]
+    with daemon(program, flags, folder / "log", lambda log: "running server on" in log):
+        yield address
 
 
 def unmount_below(folder: Path) -> None:

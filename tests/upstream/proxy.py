@@ -25,7 +25,7 @@ class Fault:
     `fields` are put into the head, and replace those of the same name; an empty value takes one out. After
     `cut` bytes of the body the connection is closed; after `stall` bytes nothing comes any more; the byte
     at `flip` is another one. `delay` is before the head, `rate` is of the body, in bytes a second. `unasked`
-    keeps Range from the target.
+    keeps Range from the target. `drop` closes the connection without an answer.
     """
 
     status: int | None = None
@@ -37,6 +37,7 @@ class Fault:
     flip: int | None = None
     rate: float | None = None
     unasked: bool = False
+    drop: bool = False
 
 
 @dataclass(slots=True)
@@ -111,6 +112,8 @@ class Proxy:
         self.seen.append(seen)
         fault = self._fault(seen)
         await asyncio.sleep(fault.delay)
+        if fault.drop:
+            return False
         if fault.status is not None or not self._target:
             status = fault.status or 404
             given = {name.lower(): value for name, value in fault.fields.items()}
