@@ -17,9 +17,9 @@ from storage.store import Store
 logger = logging.getLogger("registry")
 
 _TIMER = 5.0  # seconds between two looks while nothing lands
-_BUSY, _AFTER_FAILURE = 1.0, 60.0
-_REST = 0.2  # seconds at least from one look to the next
-_RESTS = 4  # times the work just done, at least
+_BUSY, _AFTER_FAILURE = 0.1, 60.0
+_REST = 0.05  # seconds at least from one look to the next: at 440 MB/s, 32 MiB land in 0.07
+_RESTS = 1  # times the work just done, at least
 _LEAVE = 0.95  # of the bytes that may be held: else each layer that lands would have something evicted
 _AGAIN = 60.0  # seconds after which repositories that share much are counted anew, whatever they grew by
 # Of the floor below which no upload is taken (storage/room.py): evicting begins, and ends.
