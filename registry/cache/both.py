@@ -11,7 +11,7 @@ from typing import Final
 from registry.cache.repository import CachedRepository
 from registry.names import Reference, Tag
 from registry.sources import Found, Source
-from registry.upstream.errors import UpstreamDenied, UpstreamError
+from registry.upstream.errors import UpstreamError
 from storage.contracts import BlobFile
 from storage.digest import Digest
 from storage.errors import BlobMissing, ManifestMissing, RepositoryMissing
@@ -60,8 +60,8 @@ class UpstreamFirst:
             return await self._cached.manifest(reference)
         except ManifestMissing:
             return await self._choose_pushed(reference)
-        except UpstreamError as error:
-            if not await self._is_ours(error):
+        except UpstreamError:
+            if not await self._is_ours():
                 raise
             with suppress(ManifestMissing):
                 return await self._choose_pushed(reference)
@@ -75,8 +75,8 @@ class UpstreamFirst:
             return await self._cached.tags(after=after, limit=limit)
         except RepositoryMissing:
             return await self._pushed.tags(after=after, limit=limit)
-        except UpstreamError as error:
-            if not await self._is_ours(error):
+        except UpstreamError:
+            if not await self._is_ours():
                 raise
             with suppress(RepositoryMissing):
                 return await self._pushed.tags(after=after, limit=limit)
@@ -96,8 +96,8 @@ class UpstreamFirst:
             )
         except ManifestMissing:
             return found
-        except UpstreamError as error:
-            if not await self._is_ours(error):
+        except UpstreamError:
+            if not await self._is_ours():
                 raise
             return found
 
@@ -111,6 +111,6 @@ class UpstreamFirst:
         self._chosen = self._pushed
         self._cached.disown()
 
-    async def _is_ours(self, error: UpstreamError) -> bool:
+    async def _is_ours(self) -> bool:
         """Whether what was pushed may be served although the upstream failed: not where it has the same."""
-        return isinstance(error, UpstreamDenied) or not await self._cached.is_known()
+        return not await self._cached.is_known()

@@ -77,6 +77,8 @@ class Intake:
 
     async def _pause(self, fact: UpstreamFailed | UpstreamBusy) -> None:
         """Until another try; raises the fact if there is no point in one."""
+        if isinstance(fact, UpstreamBusy) and not self._progress.begun:
+            raise fact  # who has nothing yet may ask another registry, or come again when that one says so
         now = self._loop.time()
         tries = len(_PAUSES) if self._progress.begun else 1
         late = now - self._brought > PATIENCE if self._progress.begun else now - self._begun > _PROMPT

@@ -1,5 +1,6 @@
 """A manifest of an upstream, kept as it came: what it names may be absent, and it may be of any kind."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from storage.manifests import Edge, ManifestRow
 
 _INSTALLS = 3  # tries, should the file be taken away between its install and its row
 _UNTOLD = "application/octet-stream"
+_TYPE = re.compile(r"[!-~]{1,255}", re.ASCII)  # it ends up in a header
 
 
 async def keep_manifest(
@@ -45,7 +47,8 @@ async def describe_fetched(registry: Registry, fetched: Fetched) -> tuple[Manife
     try:
         manifest = await registry.parse(fetched.raw, fetched.media_type, fetched.digest)
     except (ManifestInvalid, DigestMismatch):
-        return ManifestRow(fetched.digest, fetched.media_type or _UNTOLD, len(fetched.raw)), []
+        media_type = fetched.media_type if _TYPE.fullmatch(fetched.media_type) else _UNTOLD
+        return ManifestRow(fetched.digest, media_type, len(fetched.raw)), []
     row, edges = describe(manifest, sparse=True)
     return (replace(row, media_type=fetched.media_type) if fetched.media_type in MEDIA_TYPES else row), edges
 

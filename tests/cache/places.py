@@ -1,5 +1,6 @@
 """A cache before an upstream that fails as it is told to, in one process; and clocks that stand still."""
 
+import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -124,3 +125,12 @@ async def push(client: httpx.AsyncClient, name: str, tag: str = "v1", *, size: i
 def states(place: Place) -> list[str]:
     """What the access log says of each request that was answered from the cache."""
     return [line["cache"] for line in map(json.loads, place.lines) if "cache" in line]
+
+
+async def landed(place: Place, target: str) -> str:
+    """The target, once it is here: a blob may still be landing when its last byte is sent."""
+    async with asyncio.timeout(10):
+        while True:
+            answer = await place.client.get(target, headers={"Accept": "*/*"})
+            if answer.headers.get("Cache-Status") == "oci-registry; hit":
+                return target

@@ -66,7 +66,8 @@ async def test_an_upstream_that_fails_hides_nothing_that_is_ours_alone(place: Pl
     assert (await get(place, new_name(), "tags/list"))[0] == 502
     place.proxy.rules[:] = [Rule(Fault(401, {"WWW-Authenticate": 'Basic realm="x"'}))]
     place.clock.now += 400
-    assert (await get(place, both, "manifests/v2"))[0] == 200
+    assert await get(place, ours) == (200, pushed.manifest)
+    assert (await get(place, both, "manifests/v2"))[0] == 404
     assert (await get(place, new_name()))[0] == 404
 
 

@@ -278,6 +278,7 @@ async def test_a_first_try_may_fail(store: Store) -> None:
         (UpstreamMissing(UPSTREAM, "none"), 1),
         (UpstreamDenied(UPSTREAM, "no"), 1),
         (UpstreamBusy(UPSTREAM, "wait", 60.0), 1),
+        (UpstreamBusy(UPSTREAM, "wait", 0.01), 1),
         (UpstreamFailed(UPSTREAM, "it is left alone", 20.0), 1),
         (BROKEN, 2),
     ],

@@ -10,7 +10,7 @@ import pytest
 
 from storage.digest import Digest
 from tests.auth.hands import Hand
-from tests.cache.places import UP, Image, Place, caching, new_name, push, states
+from tests.cache.places import UP, Place, caching, landed, new_name, push, states
 from tests.cache.test_default import Rules
 from tests.upstream.proxy import Fault, Rule
 
@@ -40,18 +40,9 @@ def again(place: Place, target: str) -> bytes | None:
     return place.gate.prompt.find(b"GET", target.encode(), [(b"host", b"registry.test")], CLIENT)
 
 
-async def warm(place: Place, image: Image, rest: str) -> str:
-    """A target that is asked for until it is here: it may still be landing when its last byte is sent."""
-    target = f"/v2/{UP}/{image.name}/{rest}"
-    async with asyncio.timeout(10):
-        while states(place)[-1:] != ["hit"]:
-            await ask(place, target)
-    return target
-
-
 async def test_a_tag_is_given_again_while_it_is_fresh(place: Place, now: Hand) -> None:
     image = await push(place.origin, new_name())
-    target = await warm(place, image, "manifests/v1")
+    target = await landed(place, f"/v2/{UP}/{image.name}/manifests/v1")
     now.now += 58
     found = again(place, target)
     assert found is not None
@@ -74,7 +65,10 @@ async def test_a_tag_is_given_again_while_it_is_fresh(place: Place, now: Hand) -
 async def test_a_digest_is_given_again_for_ever(place: Place, now: Hand, kind: str) -> None:
     image = await push(place.origin, new_name())
     content = {"manifests": image.manifest, "blobs": image.config}[kind]
-    target = await warm(place, image, f"{kind}/{Digest.of(content)}")
+    target = f"/v2/{UP}/{image.name}/{kind}/{Digest.of(content)}"
+    async with asyncio.timeout(10):
+        while not again(place, await landed(place, target)):  # something else of it changed meanwhile
+            pass
     now.now += 10**6
     found = again(place, target)
     assert found is not None
@@ -92,7 +86,7 @@ async def test_what_is_stale_or_a_list_is_not_given_again(place: Place, now: Han
     assert states(place) == ["miss", "stale"]
     assert again(place, target) is None
     for rest in ("tags/list", f"referrers/{Digest.of(image.manifest)}"):
-        assert again(place, await warm(place, image, rest)) is None
+        assert again(place, await landed(place, f"/v2/{UP}/{image.name}/{rest}")) is None
 
 
 async def test_a_plain_name_needs_both_rights(tmp_path: Path, upstream: str, now: Hand) -> None:

@@ -57,6 +57,7 @@ QUERIES: Mapping[str, tuple[Json, str]] = {
     "n": (COUNT, f"Entries of a page at most; never more than {MOST_ENTRIES} are sent."),
     "last": (_text(), "Where the page begins, as the Link before it says."),
     "artifactType": (_text(), "Only referrers of this type."),
+    "ns": (_text(), "The registry that the repository is of, where this one keeps what upstreams have."),
     "digest": (DIGEST, "Of the whole blob."),
     "mount": (DIGEST, "A blob that is to be had from another repository."),
     "from": (NAME, "That repository; without it, any that may be read."),
@@ -94,9 +95,16 @@ ANSWERED: Mapping[str, tuple[Json, str]] = {
     "WWW-Authenticate": (_text(), "How to log in."),
     "Retry-After": (_text("[0-9]+"), "Seconds."),
     "Allow": (_text(), "The methods that apply."),
+    "OCI-Namespace": (_text(), "What ?ns= named, if that is an upstream."),
+    "Cache-Status": (_text("oci-registry; .*"), "Whether an upstream's content was here (RFC 9211)."),
+    "Warning": (_text("11[01] oci-registry .*"), "It is older than it should be."),
 }
+_FETCHED = ("OCI-Namespace", "Cache-Status")
 MAY_LACK = frozenset(
-    {"Link", "OCI-Subject", "OCI-Tag", "OCI-Filters-Applied", "Content-Range", "Docker-Upload-UUID", "Range"}
+    {
+        *("Link", "OCI-Subject", "OCI-Tag", "OCI-Filters-Applied", "Content-Range", "Docker-Upload-UUID"),
+        *("Range", "Warning", *_FETCHED),
+    }
 )
 
 REASONS: Mapping[int, str] = {
@@ -115,6 +123,7 @@ REASONS: Mapping[int, str] = {
     429: "Too much of it.",
     431: "The request's head is too large.",
     500: "A fault of the registry: the log has more under the same id.",
+    502: "The upstream whose content this is failed: the message names it.",
     503: "Not now: the disk fails, the server stops or is short of memory.",
     507: "The disk is full.",
 }
@@ -226,11 +235,12 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "getBlob",
         "A blob, or parts of it.",
         {
-            200: Answer("All of it.", _SAME, {_OCTETS: _BINARY}),
-            206: Answer("The parts.", (*_SAME, "Content-Range"), _CONTENT),
+            200: Answer("All of it.", (*_SAME, *_FETCHED), {_OCTETS: _BINARY}),
+            206: Answer("The parts.", (*_SAME, *_FETCHED, "Content-Range"), _CONTENT),
             304: _UNCHANGED,
         },
-        (404, 412, 416),
+        (404, 412, 416, 502),
+        ("ns",),
         headers=("Range", "If-Range", "If-Match", "If-None-Match"),
     ),
     ("/v2/{name}/blobs/{digest}", "DELETE"): Operation(
@@ -242,8 +252,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("/v2/{name}/manifests/{reference}", "GET"): Operation(
         "getManifest",
         "A manifest, as it was pushed, whatever Accept says.",
-        {200: Answer("The manifest.", _SAME, _MANIFEST), 304: _UNCHANGED},
-        (404, 412),
+        {200: Answer("The manifest.", (*_SAME, *_FETCHED, "Warning"), _MANIFEST), 304: _UNCHANGED},
+        (404, 412, 502),
+        ("ns",),
         headers=("If-Match", "If-None-Match"),
     ),
     ("/v2/{name}/manifests/{reference}", "PUT"): Operation(
@@ -265,15 +276,16 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("/v2/{name}/tags/list", "GET"): Operation(
         "listTags",
         "The tags, in bytewise order.",
-        {200: Answer("A page.", ("Link",), {"application/json": _schema("Tags")})},
-        (404,),
-        ("n", "last"),
+        {200: Answer("A page.", ("Link", *_FETCHED), {"application/json": _schema("Tags")})},
+        (404, 502),
+        ("n", "last", "ns"),
     ),
     ("/v2/{name}/referrers/{subject}", "GET"): Operation(
         "listReferrers",
         "What refers to a manifest, which need not be here.",
-        {200: Answer("A page.", ("Link", "OCI-Filters-Applied"), {_INDEX: _schema("Manifest")})},
-        query=("n", "last", "artifactType"),
+        {200: Answer("A page.", ("Link", "OCI-Filters-Applied", *_FETCHED), {_INDEX: _schema("Manifest")})},
+        (404, 502),
+        ("n", "last", "artifactType", "ns"),
     ),
 }
 

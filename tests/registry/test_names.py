@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.errors import NameInvalid, TagInvalid
-from registry.names import RepositoryName, Tag, parse_reference
+from registry.names import RepositoryName, Tag, parse_public_name, parse_reference
 from storage.digest import Digest
 from storage.errors import InvalidDigest
 
@@ -177,3 +177,16 @@ def test_names_by_a_second_grammar(text: str) -> None:
         assert not valid
     else:
         assert valid
+
+
+@pytest.mark.parametrize("text", ["team/app", "docker.io/library/alpine", "registry.corp:5000/a/b"])
+def test_names_that_rules_have(text: str) -> None:
+    assert parse_public_name(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a:b", "a:5000", "a:5000/", "a:5000/B", "a:/b", "a:5000/b:1", "A:5000/b", ":5000/b"]
+)
+def test_names_that_no_rule_has(text: str) -> None:
+    with pytest.raises(NameInvalid):
+        parse_public_name(text)

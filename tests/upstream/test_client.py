@@ -261,7 +261,8 @@ async def test_pages_of_referrers(content: Content) -> None:
         assert await referrers(client, content) == [()]
         page = json.dumps({"manifests": [entry]}).encode()
         proxy.rules += [
-            Rule(Fault(200, {"Link": f'<{path}?last=x>; rel="next"'}, page), "/referrers/", times=1)
+            Rule(Fault(200, {"Link": f'<{path}?last=x>; rel="next"'}, page), "/referrers/", times=1),
+            Rule(Fault(200, body=b'{"manifests": []}'), "/referrers/", times=1),
         ]
         (first,), second = typed(await referrers(client, content))
         assert second == ()
