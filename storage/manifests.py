@@ -67,10 +67,10 @@ _FORGET = (  # a digest that was only ever named, once nothing names it
     f" AND NOT {HELD}"
 )
 _PULLED = (
-    "UPDATE manifests SET pulled = store_time()"
-    " WHERE repository = (SELECT id FROM repositories WHERE name = ?)"
-    " AND blob = (SELECT id FROM blobs WHERE digest = ?)"
-    " AND (pulled IS NULL OR pulled < store_time() - ?)"
+    "UPDATE manifests SET pulled = store_time() - ?1"
+    " WHERE repository = (SELECT id FROM repositories WHERE name = ?2)"
+    " AND blob = (SELECT id FROM blobs WHERE digest = ?3)"
+    " AND (pulled IS NULL OR pulled < store_time() - ?1 - ?4)"
 )
 _COARSE = 3600  # seconds: so that most notes change nothing
 _PULLS = 500  # noted in one transaction: it holds every writer up
@@ -181,11 +181,11 @@ class Manifests:
 
         await self._database.write(change, durable=False)
 
-    async def note_pulls(self, pulls: Sequence[tuple[str, Digest]]) -> None:
-        """Note that manifests were pulled just now: to the second what was fetched, all else to the hour."""
+    async def note_pulls(self, pulls: Sequence[tuple[str, Digest]], *, ago: int = 0) -> None:
+        """Note that manifests were pulled `ago`: to the second what was fetched, all else to the hour."""
 
         def change(connection: Connection, some: Sequence[tuple[str, Digest]]) -> None:
-            values = [(name, digest.binary, 0 if is_fetched(name) else _COARSE) for name, digest in some]
+            values = [(ago, name, digest.binary, 0 if is_fetched(name) else _COARSE) for name, digest in some]
             connection.executemany(_PULLED, values)
 
         for start in range(0, len(pulls), _PULLS):

@@ -82,7 +82,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         yield Place(store, gate, policy, lines, registry.pulls, pulled)
 
 
-async def _extend(pulled: list[Pull], pulls: Sequence[Pull]) -> None:
+async def _extend(pulled: list[Pull], pulls: Sequence[Pull], *, ago: int) -> None:
     pulled.extend(pulls)
 
 

@@ -10,6 +10,7 @@ from registry.names import RepositoryName
 from registry.pulls import Pull, Pulls
 from storage.digest import Digest
 from storage.errors import StoreFull
+from tests.auth.hands import Hand
 
 NAME = RepositoryName("team/app")
 
@@ -23,17 +24,19 @@ class Notes:
     """What was noted, each time; `meanwhile` are pulls that come while it is."""
 
     times: list[set[Pull]] = field(default_factory=list)
+    ages: list[int] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
     meanwhile: list[Pull] = field(default_factory=list)
     pulls: Pulls | None = None
 
-    async def __call__(self, pulls: Sequence[Pull]) -> None:
+    async def __call__(self, pulls: Sequence[Pull], *, ago: int) -> None:
         for each in self.meanwhile:
             assert self.pulls
             self.pulls.add(each)
         if self.failures:
             raise self.failures.pop()
         self.times.append(set(pulls))
+        self.ages.append(ago)
         assert len(set(pulls)) == len(pulls)
 
 
@@ -66,6 +69,32 @@ async def test_what_comes_during_a_flush_is_of_the_next() -> None:
     notes.meanwhile.clear()
     await pulls.flush()
     assert notes.times == [{pull(1)}, {pull(2)}]
+
+
+async def test_each_is_noted_for_when_it_was_last() -> None:
+    notes, hand = Notes(), Hand()
+    pulls = Pulls(notes, clock=hand)
+    for number in (1, 2, 1, 3):
+        pulls.add(pull(number))
+        hand.now += 1
+    await pulls.flush()
+    assert sorted(zip(notes.ages, notes.times, strict=True)) == [
+        (1, {pull(3)}),
+        (2, {pull(1)}),
+        (3, {pull(2)}),
+    ]
+
+
+async def test_what_is_pulled_again_during_a_flush_is_of_the_next_too() -> None:
+    hand = Hand()
+    notes = Notes(meanwhile=[pull(1)])
+    notes.pulls = pulls = Pulls(notes, clock=hand)
+    pulls.add(pull(1))
+    hand.now += 5
+    await pulls.flush()
+    notes.meanwhile.clear()
+    await pulls.flush()
+    assert notes.ages == [5, 0]
 
 
 async def test_a_full_house_wakes_who_waits_and_takes_no_more() -> None:

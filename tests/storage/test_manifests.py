@@ -248,8 +248,10 @@ async def test_pulls_of_what_was_fetched_are_noted_to_the_second(store: Store, h
     await push_manifest(store, "@docker.io/a", b"one")
     await store.names.manifests.note_pulls([("@docker.io/a", Digest.of(b"one"))])
     hands.wait(1)
-    await store.names.manifests.note_pulls([("@docker.io/a", Digest.of(b"one"))])
-    assert await column(store, "pulled", repository="@docker.io/a") == store.database.clock.now()
+    for ago, noted in ((1, 1), (0, 0), (5, 0)):
+        await store.names.manifests.note_pulls([("@docker.io/a", Digest.of(b"one"))], ago=ago)
+        pulled = await column(store, "pulled", repository="@docker.io/a")
+        assert pulled == store.database.clock.now() - noted
 
 
 async def test_a_disk_that_takes_nothing_more_takes_no_pulls(store: Store) -> None:
