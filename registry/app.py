@@ -16,12 +16,14 @@ from registry.api.access_log import AccessLog, Lines
 from registry.api.access_log import logger as access_logger
 from registry.api.audit import Audit
 from registry.api.browsers import Requirement, require_private_name
+from registry.api.cache_count import CacheCount
 from registry.api.challenge import BearerChallenge
 from registry.api.cursors import Cursors
 from registry.api.gate import Gate
 from registry.api.health import health_routes
 from registry.api.identities import Identities
 from registry.api.origins import Origins
+from registry.api.prompt import PROMPT
 from registry.api.routes import ROUTES
 from registry.api.token import TokenEndpoint
 from registry.auth.accounts import Accounts
@@ -42,6 +44,7 @@ from registry.builds import keep_builds
 from registry.cache.bounds import Bounds, budgets_of
 from registry.cache.cache import Cache
 from registry.cache.fetches import Fetches
+from registry.cache.figures import Figures, note_in_turn
 from registry.cache.routing import Routing
 from registry.changes import Guard
 from registry.consistency import access_rules_of
@@ -60,14 +63,15 @@ from registry.retention_rules import untagged_of
 from registry.scrub import scrub
 from registry.settings import Settings
 from registry.trail import STDERR, Sink, Trail
-from storage import contracts
+from registry.upstream.client import UpstreamClient
+from registry.upstream.settings import Upstream
+from storage import contracts, figures
 from storage.secrets import Secrets
 from storage.store import Store, open_store
 
 logger = logging.getLogger("registry")
 
-# In the lifespan's state, for our server: whom to ask before it makes an ASGI call, and where it may send.
-PROMPT, THREADS = "prompt", "threads"
+THREADS = "threads"  # in the lifespan's state, beside PROMPT: where our server may send
 
 SERVICE = "oci-registry"  # whom tokens are for
 
@@ -88,17 +92,29 @@ def open_settings(settings: Settings) -> Store:
     )
 
 
+def figures_of(settings: Settings, store: Store) -> Figures | None:
+    return Figures(partial(figures.add, store.database)) if settings.upstreams else None
+
+
 def cache_of(
-    settings: Settings, store: Store, registry: Registry, bounding: Sequence[Bounds]
+    settings: Settings,
+    store: Store,
+    registry: Registry,
+    bounding: Sequence[Bounds],
+    counts: Figures | None,
 ) -> Cache | None:
-    if not settings.upstreams:
+    if counts is None:
         return None
 
     def look() -> None:
         for bounds in bounding:
             bounds.look_soon()
 
-    return Cache(registry, Fetches(store.fetches, store.blobs, ended=look), offline=settings.offline)
+    def connect(upstream: Upstream) -> UpstreamClient:
+        return UpstreamClient(upstream, notes=counts.of(upstream.name))
+
+    fetches = Fetches(store.fetches, store.blobs, ended=look)
+    return Cache(registry, fetches, offline=settings.offline, connect=connect)
 
 
 def routing_of(settings: Settings) -> Routing:
@@ -164,6 +180,16 @@ def meters(settings: Settings) -> list[Meter]:
     return [RequestRate(rate) for rate in settings.rate]
 
 
+def layers(settings: Settings) -> list[Callable[[ASGIApp], ASGIApp]]:
+    """What is around the whole service, the innermost first."""
+    if not (settings.profile or settings.faults):
+        return []
+    # Only who tests clients has a use for it.
+    from registry.testing.wrapping import around
+
+    return [around(settings.profile, settings.faults)]
+
+
 def audits(settings: Settings, coming: Entrance, lines: Sink) -> list[Audit]:
     if not settings.audit_log:
         return []
@@ -214,8 +240,10 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         limits_of=partial(limits_of, settings.quota),
         sparse=settings.sparse,
     )
+    counts = figures_of(settings, store)
+    counted = [CacheCount(counts.count)] if counts else []
     bounding = bounds(registry, store, settings)
-    cache = cache_of(settings, store, registry, bounding)
+    cache = cache_of(settings, store, registry, bounding, counts)
     origins = Origins(settings.trusted_proxies, settings.external_url)
     gate = Gate(
         registry,
@@ -225,17 +253,20 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         challenge=challenge(settings, origins),
         routes=(*ROUTES, coming.endpoint.route),
         origins=origins,
-        witnesses=audited,
+        witnesses=[*audited, *counted],
         requirements=requirements(settings, coming.rules),
         cursors=Cursors(Secrets(store.files, store.layout).key("cursor")),
         routing=routing_of(settings),
         cache=cache,
+        counted=counted[0].again if counted else None,
         log=log,
     )
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[dict[str, object]]:
-        running = [asyncio.create_task(task) for task in tasks(registry, store, settings, bounding)]
+        noting = [note_in_turn(counts)] if counts else []
+        working = (*tasks(registry, store, settings, bounding), *noting)
+        running = [asyncio.create_task(task) for task in working]
         try:
             yield {PROMPT: gate.prompt, THREADS: store.threads}
         finally:
@@ -257,6 +288,13 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
 def create_app(settings: Settings, *, lines: Lines | None = None) -> Router:
     """A worker's app, which opens its store for itself and closes it with the process."""
     return build(open_settings(settings), settings, lines=lines)
+
+
+def wrapped(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """The service with what is around it. Raises ValueError for a profile or faults that cannot be read."""
+    for layer in layers(settings):
+        app = layer(app)
+    return app
 
 
 class Everything(BaseRoute):

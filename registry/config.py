@@ -1,4 +1,4 @@
-"""Settings: flags > environment > TOML file > defaults. The only module that reads the environment.
+"""Settings: flags > environment > TOML file > profile > defaults. The only module that reads the environment.
 
 The schema is in `registry/settings.py`, the names of the distribution image in `registry/dropin.py`.
 """
@@ -7,7 +7,7 @@ import difflib
 import os
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from registry import dropin
 from registry.consistency import check_together
 from registry.kinds import Kind, Misfit
 from registry.settings import PREFIX, SCHEMA, ConfigError, Settings
+from registry.testing import profiles
 
 
 def default_root(environ: Mapping[str, str]) -> str:
@@ -34,7 +35,7 @@ _VARIABLES: Mapping[str, str] = {key.variable: key.name for key in SCHEMA.values
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`sources` says for every key which layer gave it: default, file …, environment … or flag …."""
+    """`sources` says for every key which layer gave it: default, profile …, file …, environment …, flag …."""
 
     settings: Settings
     sources: Mapping[str, str]
@@ -58,11 +59,15 @@ def load(
     values: dict[str, Any] = {"root": default_root(environ)}
     sources = dict.fromkeys(SCHEMA, "default")
     warnings: list[str] = []
-    for name, value, source in (
+    given = [
         *(_from_file(config_file) if config_file else ()),
         *_from_environment(variables, warnings),
         *_from_flags(flags),
-    ):
+    ]
+    for name, value, source in _from_profile(given):
+        values[name] = value
+        sources[name] = source
+    for name, value, source in given:
         values[name] = _checked(name, value, source)
         sources[name] = source
     settings = Settings(**values)
@@ -94,6 +99,22 @@ def _checked(name: str, value: object, source: str) -> object:
 
 def _shown(kind: Kind, value: object) -> str:
     return "" if kind.secret else f" = {value!r}"
+
+
+def _from_profile(given: Sequence[tuple[str, object, str]]) -> Iterator[tuple[str, object, str]]:
+    """What a profile sets, below all that is given otherwise."""
+    named = [(value, source) for name, value, source in given if name == "profile"]
+    profile, source = named[-1] if named else ("", "")
+    if not profile:
+        return
+    checked = _checked("profile", profile, source)
+    assert isinstance(checked, str)
+    try:
+        loaded = profiles.load(checked)
+    except profiles.ProfileInvalid as error:
+        raise ConfigError(f"profile ({source}): {error}") from None
+    for name, value in loaded.settings.items():
+        yield name, value, f"profile {loaded.name}"
 
 
 def _from_flags(flags: Mapping[str, object]) -> Iterator[tuple[str, object, str]]:

@@ -64,6 +64,12 @@ def check_together(settings: Settings, sources: Mapping[str, str]) -> None:
             f"issuers ({sources['issuers']}) needs a library that verifies their tokens: "
             "run pip install 'oci-registry[oidc]'"
         )
+    for name in ("profile", "faults"):
+        if getattr(settings, name) and settings.workers > 1:
+            raise ConfigError(
+                f"{name} ({sources[name]}) counts requests in one process: "
+                f"leave out workers = {settings.workers} ({sources['workers']})"
+            )
     _check_upstreams(settings, sources)
     if settings.ephemeral and sources["root"].startswith("flag") and sources["ephemeral"].startswith("flag"):
         raise ConfigError("--ephemeral makes its own temporary root: give it or --root, not both")

@@ -151,6 +151,13 @@ def _url(value: object) -> str:
     return found[1].lower()
 
 
+def _profile(value: object) -> str:
+    """A path stays right, wherever a worker starts."""
+    if value == "":
+        return ""
+    return _path(value) if _text(value).endswith(".toml") else _text(value)
+
+
 def seconds(low: int) -> Kind:
     """Whole seconds, or weeks, days, hours, minutes and seconds as in 1h30m."""
 
@@ -193,6 +200,8 @@ def one_of(*choices: str) -> Kind:
 
 PATH = Kind("the path of a folder", "DIR", _path)
 LOG = Kind("the path of a file, - for standard error, or nothing", "FILE", _log)
+PROFILE = Kind("the name of a profile, the path of a .toml file, or nothing", "PROFILE", _profile)
+FAULTS = Kind("the path of a file, - for none to begin with, or nothing", "FILE", _log)
 FILE = Kind("the path of a file, or nothing", "FILE", _file)
 HOST = Kind("an address such as 127.0.0.1 or ::1, or a host name", "HOST", _host)
 PATTERNS = Kind(

@@ -9,6 +9,7 @@ from registry.auth.issuer_settings import ISSUERS, Issuer
 from registry.auth.rules import UNCLAIMED, Entry
 from registry.build_caches import BUILD_CACHES, BuildCache
 from registry.kinds import (
+    FAULTS,
     FILE,
     HOST,
     HOSTS,
@@ -16,6 +17,7 @@ from registry.kinds import (
     NETWORKS,
     PATH,
     PATTERNS,
+    PROFILE,
     REPOSITORIES,
     SIZE,
     SPAN,
@@ -145,6 +147,19 @@ class Settings:
     ephemeral: bool = field(
         default=False,
         metadata=_about(SWITCH, "For tests: a temporary root without fsync, removed when the server ends."),
+    )
+    profile: str = field(
+        default="",
+        metadata=_about(
+            PROFILE, "For tests: behave as another registry, by one of the profiles of docs/profiles.md."
+        ),
+    )
+    faults: str = field(
+        default="",
+        metadata=_about(
+            FAULTS,
+            "For tests: fail as this file says (docs/faults.md), and let anyone change it at /_test/faults.",
+        ),
     )
     access_log: bool = field(
         default=True, metadata=_about(SWITCH, "Write one line per request to standard error.")

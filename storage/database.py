@@ -21,7 +21,10 @@ from storage.generation import Generation
 Connection = sqlite3.Connection
 Result = TypeVar("Result")
 
-MIGRATIONS = ("schema.sql", "history.sql", "collection.sql", "counts.sql", "idle.sql", "cache.sql")
+MIGRATIONS = (
+    *("schema.sql", "history.sql", "collection.sql", "counts.sql", "idle.sql", "cache.sql"),
+    "figures.sql",
+)
 """Scripts in order; `user_version` counts those that the file has seen."""
 
 _FSYNC_FAILED = {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}

@@ -72,6 +72,16 @@ def _load(connection: Connection, chosen: Chosen, inside: Chosen) -> Holdings:
     return Holdings(manifests, links, sizes, names, active)
 
 
+def count_bytes(connection: Connection, chosen: Chosen, inside: Chosen) -> int:
+    """As `Holdings.bytes`, without the rest."""
+    repositories = connection.execute("SELECT id, name FROM repositories").fetchall()
+    ours = _listed([repository for repository, name in repositories if chosen(name)])
+    outside = _listed([repository for repository, name in repositories if not inside(name)])
+    sql = f"SELECT coalesce(sum(size), 0) FROM ({_SIZES})"
+    ((found,),) = connection.execute(sql, (PRESENT, ours, ours, outside, outside)).fetchall()
+    return int(found)
+
+
 _IN = "repository IN (SELECT value FROM json_each(?))"
 _SIZES = (
     "SELECT id, size FROM blobs WHERE state = ?"

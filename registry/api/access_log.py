@@ -38,15 +38,15 @@ class Entry:
     """A request, as it comes to be known: for its line, and for witnesses.
 
     `actor` is None until it is known who asks, `operation` until it is known for what; `parameters` are those
-    of the path. `fact` is what an answer that is an error says. `upstream` is whose content was asked for,
-    and `cache` what came of it: hit, miss, stale, or negative for what was said to be missing before;
-    `namespace` is that of its query, if it is an upstream's name.
+    of the path. `sent` are the bytes of the body; `fact` is what an answer that is an error says. `upstream`
+    is whose content was asked for, and `cache` what came of it: hit, miss, stale, or negative for what was
+    said to be missing before; `namespace` is that of its query, if it is an upstream's name.
     """
 
     def __init__(self, scope: Scope, request_id: str, sink: Sink | None) -> None:
         self._scope, self.id, self._sink = scope, request_id, sink
         self._begun = time.monotonic()
-        self.status, self._sent = 0, 0
+        self.status, self.sent = 0, 0
         self.started = False  # whether the client has been told a status
         self._error: dict[str, str] = {}
         self.actor: Actor | None = None
@@ -86,7 +86,7 @@ class Entry:
             if message["type"] == "http.response.start":
                 self.status, self.started = message["status"], True
             else:
-                self._sent += len(message.get("body", b"")) + message.get("count", 0)
+                self.sent += len(message.get("body", b"")) + message.get("count", 0)
             await send(message)
 
         return watched
@@ -95,7 +95,7 @@ class Entry:
         if self._sink is None:
             return
         scope = self._scope
-        what = describe(scope["method"], target_of(scope), self.status, self._sent)
+        what = describe(scope["method"], target_of(scope), self.status, self.sent)
         seconds = time.monotonic() - self._begun
         agent = agent_of(scope["headers"])
         who = self.actor.name if self.actor else ""

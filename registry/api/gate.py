@@ -46,6 +46,10 @@ Challenge = Callable[[Request, Unauthenticated], str]
 """What `WWW-Authenticate` says."""
 
 
+Counted = Callable[[str, int], None]
+"""Told of each answer with an upstream's content that `Prompt` gives again: whose, and its body's bytes."""
+
+
 def no_challenge(_: Request, fact: Unauthenticated) -> str:
     """There is no account to log in to; HTTP wants a word all the same (RFC 9110, section 15.5.2)."""
     return 'Basic realm="registry"'
@@ -79,6 +83,7 @@ class Gate:
         cursors: Cursors | None = None,
         routing: Routing | None = None,
         cache: Cache | None = None,
+        counted: Counted | None = None,
         log: AccessLog,
     ) -> None:
         self._registry, self._routes, self._log, self._witnesses = registry, routes, log, witnesses
@@ -86,7 +91,7 @@ class Gate:
         self._requirements = (require_same_origin(self._origins), *requirements)
         self._identities = Identities(authenticators)
         self._policies, self._meters, self._challenge = policies, meters, challenge
-        self._routing, self._cache = routing or Routing(), cache
+        self._routing, self._cache, self._counted = routing or Routing(), cache, counted
         self._held = Held(_HELD)
         self._cursors = cursors or Cursors(os.urandom(32))
         self.prompt = Prompt(
@@ -204,7 +209,9 @@ class Gate:
             entry.actor = response.actor
         # A listing of repositories hangs on more than the one operation.
         if isinstance(response, Lasting) and action is not Action.LIST and _is_same_for_all(way, entry):
-            self.prompt.keep(request.scope, _needs(operation, way), response, generation, actor, entry.cached)
+            again = partial(self._counted, entry.upstream) if self._counted and entry.upstream else None
+            needs = _needs(operation, way)
+            self.prompt.keep(request.scope, needs, response, generation, actor, entry.cached, again)
         return response
 
     def _find_way(self, request: Request, parsed: dict[str, Any], entry: Entry) -> Way | None:

@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.types import Scope
 
@@ -23,6 +24,8 @@ from registry.errors import RegistryError
 from registry.pulls import Pull, Pulls
 from storage.contracts import Generation
 from storage.digest import Digest
+
+PROMPT = "prompt"  # in the lifespan's state, for our server: whom to ask before it makes an ASGI call
 
 _LIMIT = 16 * 2**20  # bytes that are kept, with what an entry takes by itself
 _ENTRY = 2**9
@@ -52,6 +55,7 @@ class _Kept:
     pull: Pull | None
     until: float | None
     also: Mapping[str, str]  # for its line in the access log
+    again: Callable[[], None] | None  # who wants to know each time that it is given
 
     @property
     def size(self) -> int:
@@ -118,6 +122,8 @@ class Prompt:
         self._kept.move_to_end((method, target))
         if kept.pull:
             self._pulls.add(kept.pull)
+        if kept.again:
+            kept.again()
         self._count += 1
         request_id = f"{self._ids}{self._count:016x}"
         if self._sink:
@@ -167,10 +173,11 @@ class Prompt:
         generation: int | None,
         actor: Actor,
         also: Mapping[str, str] = _NOTHING,
+        again: Callable[[int], None] | None = None,
     ) -> None:
         """`operations` need to be allowed; `generation` is that from before the answer was worked out.
 
-        `also` is for the access log.
+        `also` is for the access log; `again` is told each time that it is given, and how long its body is.
         """
         operation, *more = operations
         current = self._generation.current
@@ -206,6 +213,7 @@ class Prompt:
             response.pull,
             response.until,
             also,
+            partial(again, len(body)) if again else None,
         )
         self._size += kept.size
         while self._size > self._limit:

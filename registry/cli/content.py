@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry.changes import ManifestRemoved, TagMoved
 from registry.cli.audit import note, note_change, user
@@ -20,6 +20,7 @@ from storage.repositories import (
     summarize,
     summarize_tags,
 )
+from storage.rows import FETCHED, is_fetched
 from storage.store import Store, open_store
 
 
@@ -59,15 +60,27 @@ def opened(settings: Settings) -> Iterator[Store]:
         store.close()
 
 
-def repositories(settings: Settings) -> list[RepositorySummary]:
+def repositories(settings: Settings, *, cached: bool = False) -> list[RepositorySummary]:
+    """Those that were pushed to, or those of upstreams, under the names that these have there."""
     with opened(settings) as store, store.database.scanning() as connection:
-        return summarize(connection)
+        found = [each for each in summarize(connection) if is_fetched(each.name) is cached]
+    return [replace(each, name=shown(each.name)) for each in found]
 
 
-def tags(settings: Settings, repository: RepositoryName) -> list[TagSummary]:
+def tags(settings: Settings, repository: RepositoryName, *, cached: bool = False) -> list[TagSummary]:
     """Raises RepositoryMissing."""
     with opened(settings) as store, store.database.scanning() as connection:
-        return summarize_tags(connection, repository)
+        return summarize_tags(connection, kept_as(repository, cached=cached))
+
+
+def shown(repository: str) -> str:
+    """An upstream's repository as images name it: `docker.io/library/alpine`."""
+    return repository.removeprefix(FETCHED)
+
+
+def kept_as(repository: RepositoryName, *, cached: bool) -> str:
+    """What the index calls it."""
+    return f"{FETCHED}{repository}" if cached else repository
 
 
 def remove(settings: Settings, target: Target) -> str:

@@ -85,3 +85,7 @@ def load(flags: dict[str, object], config_file: str | None, *, serving: bool = F
 
 def json_option(text: str = "Print JSON.") -> Callable[[Command], Command]:
     return click.option("--json", "as_json", is_flag=True, help=text)
+
+
+def cached_option() -> Callable[[Command], Command]:
+    return click.option("--cached", is_flag=True, help="Of what upstreams have, not of what was pushed here.")

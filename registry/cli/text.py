@@ -81,6 +81,10 @@ class Counter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Before anything else is written to the terminal; the next count is shown below it."""
         if self._stream.isatty():
             self._stream.write("\r\033[K")
 

@@ -2,28 +2,44 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from registry.cli import text
-from registry.cli.content import opened
+from registry.cli.content import kept_as, opened, shown
 from registry.names import RepositoryName
 from registry.retention_rules import untagged_of
 from registry.settings import Settings
+from storage.holdings import count_bytes
 from storage.quotas import Amount, Limit, held
+from storage.rows import is_fetched
 from storage.usage import RepositoryUsage, TagUsage, TotalUsage, measure, measure_tags
 
 
-def repositories(settings: Settings) -> tuple[list[RepositoryUsage], TotalUsage]:
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """`repositories` are those that were asked for; of the bytes of all, `fetched` are upstreams'."""
+
+    repositories: Sequence[RepositoryUsage]
+    total: TotalUsage
+    fetched: int
+
+
+def repositories(settings: Settings, *, cached: bool = False) -> Usage:
+    """Of those that were pushed to, or of those of upstreams."""
     untagged = untagged_of(settings.retention, settings.untagged)
     with opened(settings) as store, closing(store.database.scan()) as connection:
-        return measure(connection, untagged, store.database.clock.now())
+        found, total = measure(connection, untagged, store.database.clock.now())
+        fetched = count_bytes(connection, is_fetched, is_fetched)
+    chosen = [replace(each, name=shown(each.name)) for each in found if is_fetched(each.name) is cached]
+    return Usage(chosen, total, fetched)
 
 
-def tags(settings: Settings, repository: RepositoryName) -> list[TagUsage]:
+def tags(settings: Settings, repository: RepositoryName, *, cached: bool = False) -> list[TagUsage]:
     """Raises RepositoryMissing."""
     untagged = untagged_of(settings.retention, settings.untagged)
     with opened(settings) as store, closing(store.database.scan()) as connection:
-        return measure_tags(connection, repository, untagged, store.database.clock.now())
+        name = kept_as(repository, cached=cached)
+        return measure_tags(connection, name, untagged, store.database.clock.now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +87,24 @@ def _amount(kind: str, number: int) -> str:
     return text.size(number) if kind == "bytes" else text.number(number)
 
 
-def as_object(
-    found: Sequence[RepositoryUsage], total: TotalUsage, quotas: Sequence[QuotaUsage]
-) -> dict[str, object]:
+def as_object(usage: Usage, quotas: Sequence[QuotaUsage]) -> dict[str, object]:
     return {
-        "repositories": [asdict(each) for each in found],
-        "total": asdict(total),
+        "repositories": [asdict(each) for each in usage.repositories],
+        "total": {**asdict(usage.total), "fetched": usage.fetched},
         "quotas": [asdict(each) for each in quotas],
     }
 
 
-def table(found: Sequence[RepositoryUsage], total: TotalUsage, quotas: Sequence[QuotaUsage]) -> str:
+def table(usage: Usage, quotas: Sequence[QuotaUsage]) -> str:
     head = ("REPOSITORY", "TAGS", "LOGICAL", "STORED", "ONLY HERE", "SHARED", "RECLAIMABLE")
-    rows = [_row(each.name, each) for each in found]
-    rest = f"\n{text.size(total.unheld)} of it in no repository: reclaimable, too" if total.unheld else ""
+    rows = [_row(each.name, each) for each in usage.repositories]
+    lines = [text.table(head, [*rows, _row("all, on disk", usage.total)])]
+    if usage.total.unheld:
+        lines.append(f"{text.size(usage.total.unheld)} of it in no repository: reclaimable, too")
+    if usage.fetched:
+        lines.append(f"{text.size(usage.fetched)} of it is of other registries: see registry cache status")
     limits = f"\n\n{quota_table(quotas)}" if quotas else ""
-    return text.table(head, [*rows, _row("all, on disk", total)]) + rest + limits
+    return "\n".join(lines) + limits
 
 
 def _row(name: str, usage: RepositoryUsage | TotalUsage) -> tuple[str, ...]:

@@ -6,18 +6,19 @@ import signal
 import socket
 import ssl
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from types import FrameType
 
 import uvicorn
-from starlette.routing import Router
+from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
 from registry import __version__
 from registry.api.access_log import Lines
-from registry.app import build, create_app, open_settings
+from registry.app import build, create_app, layers, open_settings, wrapped
 from registry.auth.addresses import is_loopback
 from registry.consistency import access_rules_of
 from registry.server.loop import Config
@@ -38,6 +39,7 @@ from registry.trail import STDERR, Trail
 from storage.errors import StorageError
 from storage.files import temporary_root
 from storage.secrets import Secrets
+from storage.store import Store
 
 _BACKLOG = 2048  # Docker 20.10 opens a connection for each request
 _KEEP_ALIVE = 120  # seconds; Go clients idle 90 s, and a PUT must not meet a connection just being closed
@@ -56,6 +58,7 @@ def serve(settings: Settings) -> int:
         require_authorities(settings)
     context(settings)
     _require_audit_log(settings)
+    _require_layers(settings)
     _raise_descriptor_limit()
     made: Kept | None = None
     with ExitStack() as stack:
@@ -80,7 +83,7 @@ def serve(settings: Settings) -> int:
             _greet(settings, listener, store.warnings, made)
             supervisor.run()
             return 1 if supervisor.failed else 0
-        server = Server(server_config(partial(build, store, settings, lines=Lines(sys.stderr)), settings))
+        server = Server(server_config(partial(_make, store, settings), settings))
         # From here on: uvicorn handles signals only while it runs, and raises them once more at its end.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, server.handle_exit)
@@ -89,7 +92,7 @@ def serve(settings: Settings) -> int:
         return 0 if server.started else 1
 
 
-def server_config(factory: partial[Router], settings: Settings) -> uvicorn.Config:
+def server_config(factory: Callable[[], ASGIApp], settings: Settings) -> uvicorn.Config:
     return Config(
         factory,
         factory=True,
@@ -132,6 +135,14 @@ def _require_audit_log(settings: Settings) -> None:
         ) from error
 
 
+def _require_layers(settings: Settings) -> None:
+    """Raises ConfigError."""
+    try:
+        layers(settings)
+    except ValueError as error:
+        raise ConfigError(f"{error}; `registry profile list` and docs/faults.md say what there is") from None
+
+
 def _raise_descriptor_limit() -> None:
     """The soft limit is often 1,024, for programs that use select; a pull takes three."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -139,12 +150,16 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _work(settings: Settings) -> Router:
+def _make(store: Store, settings: Settings) -> ASGIApp:
+    return wrapped(build(store, settings, lines=Lines(sys.stderr)), settings)
+
+
+def _work(settings: Settings) -> ASGIApp:
     """A worker's app: called in the worker, which shares nothing with the others but the root."""
     follow_supervisor()
     _configure_logging()
     try:
-        return create_app(settings, lines=Lines(sys.stderr))
+        return wrapped(create_app(settings, lines=Lines(sys.stderr)), settings)
     except (StorageError, OSError) as error:
         logging.getLogger("registry").error("a worker cannot open the store: %s", error)
         sys.exit(STARTUP_FAILURE)  # or its supervisor would try again for ever
@@ -201,6 +216,12 @@ def _greet(settings: Settings, listener: socket.socket, warnings: tuple[str, ...
     print(f"registry {__version__} listens on {scheme}://{named}:{port}")
     print(f"  stores in   {kept}")
     print(f"  try         docker tag alpine {named}:{port}/alpine && docker push {named}:{port}/alpine")
+    if settings.profile:
+        print(f"  behaves as  {settings.profile}, for tests")
+    if settings.faults:
+        print(
+            f"  fails       as asked, for tests; anyone may change that: {scheme}://{named}:{port}/_test/faults"
+        )
     if settings.read_only:
         print("  read-only   pushes and deletes are refused")
     plain = "" if settings.tls_cert or is_loopback(settings.host) else "; clients must allow plain HTTP"

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from registry.upstream.errors import UpstreamBusy, UpstreamError, UpstreamFailed
+from registry.upstream.errors import UpstreamBusy, UpstreamError, UpstreamFailed, UpstreamMissing
+from registry.upstream.notes import Notes, Unnoted
 
 _FAILURES = 5  # in turn, until it is left alone
 _FIRST, _LAST = 5.0, 60.0  # seconds of that: doubled for each probe that fails
@@ -29,8 +30,10 @@ def read_retry_after(value: str | None, now: Callable[[], float] = time.time) ->
 class Breaker:
     """Of one upstream. While it is open nothing is asked; then one request tries, and decides for all."""
 
-    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._name, self._clock = name, clock
+    def __init__(
+        self, name: str, clock: Callable[[], float] = time.monotonic, notes: Notes | None = None
+    ) -> None:
+        self._name, self._clock, self._notes = name, clock, notes or Unnoted()
         self._failures = 0
         self._pause = _FIRST
         self._until: float | None = None  # open, or being tried; None: closed
@@ -49,16 +52,22 @@ class Breaker:
         that is cancelled says nothing at all.
         """
         probe = self._enter()
+        self._notes.asked()
         try:
             yield
         except UpstreamBusy as error:
             self._rest(error.retry_after, busy=True)
+            self._notes.failed(error, self._left())
             raise
         except UpstreamFailed as error:
             self.fail(error, probe=probe)
             raise
-        except UpstreamError:
+        except UpstreamMissing:
             self.succeed(probe=probe)
+            raise
+        except UpstreamError as error:
+            self.succeed(probe=probe)
+            self._notes.failed(error, 0.0)
             raise
         else:
             if probe:  # else the body has still to come
@@ -80,12 +89,13 @@ class Breaker:
             self._rest(self._pause, busy=False)
         elif self._until is None and self._failures >= _FAILURES:
             self._rest(self._pause, busy=False)
+        self._notes.failed(error, self._left())
 
     def _enter(self) -> bool:
         """Whether this attempt is the one that tries."""
         if self._until is None:
             return False
-        left = self._until - self._clock()
+        left = self._left()
         if left <= 0 and not self._probing:
             self._probing = True
             return True
@@ -94,6 +104,10 @@ class Breaker:
             raise UpstreamBusy(self._name, f"it asked for patience, and is asked again in {left:.0f} s", left)
         raise UpstreamFailed(self._name, f"it failed just now, and is asked again in {left:.0f} s", left)
 
+    def _left(self) -> float:
+        """Seconds, 0 if it is asked."""
+        return 0.0 if self._until is None else max(self._until - self._clock(), 0.0)
+
     def _rest(self, seconds: float, *, busy: bool) -> None:
         until = self._clock() + min(max(seconds, _SHORTEST), _LONGEST)
         if self._until is None or until > self._until:
@@ -101,6 +115,7 @@ class Breaker:
 
     def succeed(self, *, probe: bool = False) -> None:
         """It answered to the end. Who asked before it was left alone changes nothing of that."""
+        self._notes.answered()
         if probe or self._until is None:
             self._failures, self._pause, self._until = 0, _FIRST, None
 

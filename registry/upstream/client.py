@@ -14,6 +14,7 @@ from registry.upstream.answers import Part, read_digest, read_end, read_media_ty
 from registry.upstream.breaker import Breaker
 from registry.upstream.errors import UpstreamAstray, UpstreamFailed, UpstreamForged
 from registry.upstream.exchange import Exchange
+from registry.upstream.notes import Notes
 from registry.upstream.settings import Upstream
 from registry.upstream.transport import BOUNDS, Answer, Bounds, read_all
 from storage.digest import Digest
@@ -64,10 +65,15 @@ class UpstreamClient:
     """Made in the loop that it is used in; `close` ends its connections."""
 
     def __init__(
-        self, upstream: Upstream, *, clock: Callable[[], float] = time.monotonic, bounds: Bounds = BOUNDS
+        self,
+        upstream: Upstream,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        bounds: Bounds = BOUNDS,
+        notes: Notes | None = None,
     ) -> None:
         self._upstream = upstream
-        self._exchange = Exchange(upstream, clock, bounds)
+        self._exchange = Exchange(upstream, clock, bounds, notes)
 
     @property
     def breaker(self) -> Breaker:
@@ -87,6 +93,7 @@ class UpstreamClient:
             self._require_whole(answer)
             with self._exchange.body():
                 raw = await read_all(answer, self._upstream.name, _LARGEST_MANIFEST)
+            self._exchange.notes.received(len(raw))
             digest = self._verify(raw, reference, read_digest(answer))
             return Fetched(read_media_type(answer), raw, digest, answer.fields.get("etag"))
 
@@ -163,6 +170,7 @@ class UpstreamClient:
         skip, taken = part.skip, 0
         with self._exchange.body():
             async for chunk in answer.chunks:
+                self._exchange.notes.received(len(chunk))
                 kept = chunk[skip:] if skip else chunk
                 skip = max(skip - len(chunk), 0)
                 taken += len(kept)

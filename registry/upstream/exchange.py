@@ -7,8 +7,9 @@ from registry.names import RepositoryName
 from registry.upstream.answers import find_fault, read_end
 from registry.upstream.breaker import Breaker
 from registry.upstream.challenges import read_challenges
-from registry.upstream.errors import UpstreamAstray, UpstreamFailed
+from registry.upstream.errors import UpstreamAstray, UpstreamFailed, UpstreamForged
 from registry.upstream.login import Login
+from registry.upstream.notes import Notes, Unnoted
 from registry.upstream.origins import read_origin
 from registry.upstream.redirects import MOST, STATUSES, find_next, is_known
 from registry.upstream.settings import Upstream
@@ -18,13 +19,15 @@ from registry.upstream.transport import Answer, Bounds, Transport
 class Exchange:
     """All requests to one upstream go through this."""
 
-    def __init__(self, upstream: Upstream, clock: Callable[[], float], bounds: Bounds) -> None:
-        self._upstream = upstream
+    def __init__(
+        self, upstream: Upstream, clock: Callable[[], float], bounds: Bounds, notes: Notes | None = None
+    ) -> None:
+        self._upstream, self.notes = upstream, notes or Unnoted()
         self._transport = Transport(
             upstream.name, ca_file=upstream.ca_file, private=upstream.private, bounds=bounds
         )
         self._login = Login(upstream, self._transport, clock)
-        self.breaker = Breaker(upstream.name, clock)
+        self.breaker = Breaker(upstream.name, clock, self.notes)
 
     async def close(self) -> None:
         await self._login.close()
@@ -46,7 +49,11 @@ class Exchange:
                 answer = await stack.enter_async_context(
                     self._log_in(method, self._upstream.remote(repository), path, fields, at_end)
                 )
-            yield answer
+            try:
+                yield answer
+            except UpstreamForged as error:  # what it sent was looked at in the block
+                self.notes.failed(error, 0.0)
+                raise
 
     @contextmanager
     def body(self) -> Iterator[None]:

@@ -10,15 +10,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from registry.access import Actor, Operation
+from registry.access import Action, Actor, Operation
 from registry.api import identities
 from registry.api.access_log import AccessLog
 from registry.api.gate import Gate
 from registry.api.identities import Identities
 from registry.api.origins import Origins
 from registry.api.prompt import Prompt
+from registry.api.wire import Lasting
 from registry.errors import Denied
-from registry.names import Reference
+from registry.names import Reference, RepositoryName
 from registry.pulls import Pull, Pulls
 from registry.registry import Registry
 from registry.repository import Repository
@@ -345,3 +346,21 @@ async def test_large_bodies_are_not_kept(tmp_path: Path) -> None:
                 await ask(gate, "GET", target.encode())
                 found = gate.prompt.find(b"GET", target.encode(), PLAIN, None)
                 assert (found is not None) is kept
+
+
+async def test_who_counts_is_told_each_time_that_it_is_given(place: Place) -> None:
+    told: list[int] = []
+    scope = {"method": "GET", "raw_path": b"/v2/counted", "query_string": b"", "headers": PLAIN}
+    await place.ask("/v2/", "GET", *PLAIN)
+    place.gate.prompt.keep(
+        scope,
+        [Operation(Action.PULL, RepositoryName(REPOSITORY))],
+        Lasting(b"content", headers={}),
+        place.gate.prompt.generation,
+        Actor(),
+        again=told.append,
+    )
+    for _ in range(2):
+        assert place.find("/v2/counted")
+    assert place.find("/v2/other") is None
+    assert told == [len(b"content")] * 2

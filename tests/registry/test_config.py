@@ -96,6 +96,8 @@ def test_the_variable_names_the_file_and_the_flag_beats_it(tmp_path: Path) -> No
 
 
 TEXTS = {
+    "profile": ("dev", "dev"),
+    "faults": ("/etc/faults.toml", "/etc/faults.toml"),
     "root": ("/srv/images", "/srv/images"),
     "host": ("::1", "::1"),
     "port": ("5001", 5001),
@@ -597,3 +599,19 @@ def test_settings_travel_to_workers() -> None:
 def test_every_key_explains_itself() -> None:
     assert all(key.help.endswith(".") and key.kind.expected for key in SCHEMA.values())
     assert set(TEXTS) == set(SCHEMA)
+
+
+def test_a_profile_sets_what_nothing_else_does(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.toml"
+    profile.write_text('[settings]\ndelete = false\nsparse = true\ndrain = "2m"\n')
+    loaded = load({"profile": str(profile), "delete": True}, HOME, write(tmp_path, "sparse = false\n"))
+    settings = loaded.settings
+    assert (settings.delete, settings.sparse, settings.drain) == (True, False, 120)
+    assert loaded.sources["drain"] == "profile mine"
+    assert loaded.sources["sparse"].startswith("file ")
+
+
+@pytest.mark.parametrize("value", ["ghrc", "none/mine.toml"])
+def test_a_profile_that_cannot_be_read_stops_the_start(value: str) -> None:
+    with pytest.raises(ConfigError, match="profile \\(environment REGISTRY_PROFILE\\)"):
+        load({}, {**HOME, "REGISTRY_PROFILE": value})

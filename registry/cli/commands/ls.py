@@ -6,7 +6,7 @@ import click
 
 from registry.cli import content, text
 from registry.cli.failures import explained
-from registry.cli.options import json_option, settings_options
+from registry.cli.options import cached_option, json_option, settings_options
 from registry.cli.output import show
 from registry.names import RepositoryName
 from registry.settings import Settings
@@ -15,9 +15,10 @@ from storage.repositories import RepositorySummary, TagSummary
 
 @click.command()
 @click.argument("repository", required=False, metavar="[REPO]")
+@cached_option()
 @json_option()
 @settings_options("root")
-def ls(repository: str | None, as_json: bool, settings: Settings) -> None:
+def ls(repository: str | None, cached: bool, as_json: bool, settings: Settings) -> None:
     """List the repositories, or the tags of REPO. Works beside a running server.
 
     Sizes are those stored: compressed, all platforms, shared layers once.
@@ -26,15 +27,16 @@ def ls(repository: str | None, as_json: bool, settings: Settings) -> None:
     Examples:
       registry ls
       registry ls team/app
+      registry ls --cached docker.io/library/alpine
       registry ls --root /srv/images --json
     """
     if repository is None:
         with explained():
-            found = content.repositories(settings)
+            found = content.repositories(settings, cached=cached)
         show(lambda: [asdict(each) for each in found], lambda: _table(found), as_json=as_json)
         return
     with explained():
-        tags = content.tags(settings, RepositoryName(repository))
+        tags = content.tags(settings, RepositoryName(repository), cached=cached)
     show(lambda: {"name": repository, "tags": _objects(tags)}, lambda: _tag_table(tags), as_json=as_json)
 
 

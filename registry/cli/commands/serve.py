@@ -26,6 +26,7 @@ def serve(file: str | None, config_file: str | None, **flags: object) -> None:
       registry serve --root /srv/images --port 5001
       registry serve --host 0.0.0.0 --anonymous pull
       registry serve --ephemeral --port 0 --no-access-log
+      registry serve --ephemeral --profile ghcr --faults faults.toml
     """
     if file and config_file:
         raise click.UsageError("give the configuration file once: as FILE or with --config")

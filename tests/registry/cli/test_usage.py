@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from registry.__main__ import cli
 from storage.digest import Digest
 from storage.store import Store, open_store
+from tests.storage.fetching import fetch_image
 from tests.storage.pushing import allow, edge, push_blob, push_manifest
 
 SHARED, OWN, LOOSE = bytes(40_000), bytes(2_000), bytes(70)
@@ -74,6 +75,7 @@ def test_repositories_for_programs(root: str) -> None:
         "shared": image,
         "unheld": 0,
         "reclaimable": loose,
+        "fetched": 0,
     }
 
 
@@ -147,3 +149,45 @@ def test_quotas_for_programs(root: str) -> None:
         "limit": {"bytes": 10**6, "tags": 4},
         "used": {"bytes": held, "tags": 3},
     }
+
+
+# -- what upstreams have ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """With an image of an upstream beside, that has one layer of its own. For tests that change nothing."""
+    root = str(tmp_path_factory.mktemp("mixed") / "root")
+    with closing(open_store(root, durable=False)) as store:
+        asyncio.run(_fill(store))
+        asyncio.run(fetch_image(store, "@docker.io/library/c", b"fetched", [SHARED, b"layer"], ["x"]))
+    return root
+
+
+def test_what_upstreams_have_is_apart(mixed: str) -> None:
+    lines = run(mixed).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["REPOSITORY", "a", "b", "all,", "12"]
+    assert lines[-1] == "12 B of it is of other registries: see registry cache status"
+    lines = run(mixed, "--cached").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["REPOSITORY", "docker.io/library/c", "all,", "12"]
+    found = json.loads(run(mixed, "--cached", "--json").stdout)
+    assert [each["name"] for each in found["repositories"]] == ["docker.io/library/c"]
+    assert found["total"]["fetched"] == len(b"fetchedlayer")
+
+
+def test_tags_of_what_upstreams_have(mixed: str) -> None:
+    (tag,) = json.loads(run(mixed, "docker.io/library/c", "--cached", "--json").stdout)["tags"]
+    assert (tag["name"], tag["size"], tag["only"]) == ("x", 40_012, 12)
+    assert run(mixed, "docker.io/library/c").exit_code == 1
+    assert run(mixed, "a", "--cached").exit_code == 1
+
+
+def test_a_list_of_what_upstreams_have(mixed: str) -> None:
+    def listed(*arguments: str) -> list[str]:
+        result = CliRunner().invoke(cli, ["ls", *arguments, "--root", mixed], prog_name="registry")
+        assert result.exit_code == 0
+        return [line.split()[0] for line in result.stdout.splitlines()[1:]]
+
+    assert listed() == ["a", "b"]
+    assert listed("--cached") == ["docker.io/library/c"]
+    assert listed("--cached", "docker.io/library/c") == ["x"]
