@@ -9,9 +9,9 @@ from registry.cli.options import json_option, settings_options
 from registry.cli.output import say, show
 from registry.cli.snippets import SNIPPETS, Place, shown
 from registry.cli.text import address, reachable
-from registry.kinds import URL
+from registry.kinds import URL, Misfit
 from registry.settings import Settings
-from registry.upstream.settings import HUB, read_name
+from registry.upstream.settings import HUB, Upstream, read_name
 
 
 def _url(_context: click.Context, _option: click.Parameter, text: str | None) -> str:
@@ -80,12 +80,18 @@ def _own_url(settings: Settings) -> str:
 
 
 def _upstreams(settings: Settings) -> tuple[str, ...]:
-    # A server does not start where both keys have the same one; that is not this command's to say.
-    return tuple(dict.fromkeys(each.name for each in (*settings.upstream, *settings.mirror))) or (HUB,)
+    return tuple(upstream.name for upstream in _all(settings)) or (HUB,)
+
+
+def _all(settings: Settings) -> tuple[Upstream, ...]:
+    try:
+        return settings.upstreams
+    except Misfit as error:
+        raise Refused(f"upstream and mirror, {error.where}: expected {error.expected}") from None
 
 
 def _is_default(settings: Settings, name: str) -> bool:
-    return any(each.default for each in settings.upstream if each.name == name)
+    return any(upstream.default for upstream in _all(settings) if upstream.name == name)
 
 
 def _for(client: str, only: str, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -193,7 +193,14 @@ def test_the_upstreams_are_those_that_are_set(settings: str, names: list[str], t
 
 
 @pytest.mark.parametrize(
-    ("settings", "fits"), [(HUB, True), ('mirror = ["docker.io"]\n', False), ("", False)]
+    ("settings", "fits"),
+    [
+        (HUB, True),
+        ('mirror = ["docker.io"]\n', True),
+        ('mirror = ["docker.io"]\nupstream = [{name = "ghcr.io", default = true}]\n', False),
+        ('upstream = [{name = "docker.io"}]\n', False),
+        ("", False),
+    ],
 )
 def test_docker_asks_the_default_upstream_alone(settings: str, fits: bool, tmp_path: Path) -> None:
     (tmp_path / "registry.toml").write_text(settings)
@@ -207,12 +214,15 @@ def test_docker_asks_the_default_upstream_alone(settings: str, fits: bool, tmp_p
         (["docker"], "'docker-mirror'"),
         (["podman", "--url", "registry.lan:5000"], "expected a URL such as https://registry.example"),
         (["podman", "--url", ""], "expected a URL"),
+        (["podman", "--config", "{twice}"], "expected each upstream once"),
         (["podman", "--upstream", "https://ghcr.io"], "expected a registry such as docker.io or ghcr.io"),
         (["docker-mirror", "--upstream", "ghcr.io"], "docker-mirror is for docker.io alone"),
     ],
 )
-def test_mistakes_end_with_2_and_say_what_to_do(arguments: list[str], says: str) -> None:
-    result = run(*arguments)
+def test_mistakes_end_with_2_and_say_what_to_do(arguments: list[str], says: str, tmp_path: Path) -> None:
+    twice = tmp_path / "registry.toml"
+    twice.write_text('upstream = [{name = "ghcr.io"}]\nmirror = ["ghcr.io"]\n')
+    result = run(*(argument.format(twice=twice) for argument in arguments))
     assert result.exit_code == 2
     assert says in result.stderr
     assert result.stdout == ""
