@@ -671,6 +671,8 @@ def downgrade(connection: Connection) -> None:
     triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
     for sql in (
         *(f"DROP TRIGGER {name}" for (name,) in triggers),
+        "DROP TABLE figures",
+        "DROP TABLE upstreams",
         "ALTER TABLE tags DROP COLUMN checked",
         "DROP INDEX uploads_repository",
         "ALTER TABLE uploads DROP COLUMN state",

@@ -129,6 +129,8 @@ def uncount(connection: Connection) -> None:
     for (name,) in names:
         connection.execute(f"DROP TRIGGER {name}")
     for sql in (
+        "DROP TABLE figures",
+        "DROP TABLE upstreams",
         "ALTER TABLE tags DROP COLUMN checked",
         "DROP INDEX uploads_repository",
         "ALTER TABLE uploads DROP COLUMN state",
