@@ -74,6 +74,7 @@ def open_settings(settings: Settings) -> Store:
     return open_store(
         settings.root,
         durable=not settings.ephemeral,
+        lean=settings.ephemeral,
         allow_network=settings.allow_network_fs,
         serving=True,
     )
