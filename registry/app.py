@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from registry.api.audit import Audit
 from registry.api.browsers import Requirement, require_private_name
 from registry.api.challenge import BearerChallenge
 from registry.api.cursors import Cursors
-from registry.api.gate import Gate
+from registry.api.gate import Gate, Witness
 from registry.api.health import health_routes
 from registry.api.identities import Identities
 from registry.api.origins import Origins
@@ -158,7 +158,9 @@ def tasks(registry: Registry, store: Store, settings: Settings) -> list[Coroutin
     return [*always, *kept, *collecting, *reading]
 
 
-def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Router:
+def build(
+    store: Store, settings: Settings, *, lines: Lines | None = None, witnesses: Sequence[Witness] = ()
+) -> Router:
     """The whole service over an open store; the caller closes the store. `lines` takes the access log."""
     sink = lines or access_logger.info
     log = AccessLog(write=settings.access_log, sink=sink)
@@ -182,7 +184,7 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         challenge=challenge(settings, origins),
         routes=(*ROUTES, coming.endpoint.route),
         origins=origins,
-        witnesses=audited,
+        witnesses=[*audited, *witnesses],
         requirements=requirements(settings, coming.rules),
         cursors=Cursors(Secrets(store.files, store.layout).key("cursor")),
         log=log,

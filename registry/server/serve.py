@@ -6,6 +6,7 @@ import signal
 import socket
 import ssl
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
@@ -13,6 +14,7 @@ from types import FrameType
 
 import uvicorn
 from starlette.routing import Router
+from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 
 from registry import __version__
@@ -89,7 +91,7 @@ def serve(settings: Settings) -> int:
         return 0 if server.started else 1
 
 
-def server_config(factory: partial[Router], settings: Settings) -> uvicorn.Config:
+def server_config(factory: Callable[[], ASGIApp], settings: Settings) -> uvicorn.Config:
     return Config(
         factory,
         factory=True,
