@@ -57,7 +57,7 @@ _IMAGES: Mapping[str, tuple[Callable[[], bytes], str]] = {
     "cut": (lambda: _changed()[: len(_changed()) // 2], "half of it"),
     "trailing": (lambda: _changed() + b"{}", "something follows the manifest"),
     "not-utf-8": (lambda: _changed(annotations={"a": "?"}).replace(b"?", b"\xff"), "a byte that is no UTF-8"),
-    "utf-16": (lambda: _changed().decode().encode("utf-16"), "another encoding"),
+    "utf-16": (lambda: b"\xff\xfe" + _changed().decode().encode("utf-16-le"), "another encoding"),
     "list": (lambda: b"[" + _changed() + b"]", "a list in place of an object"),
     "null": (lambda: b"null", "null in place of an object"),
     "deep": (lambda: b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "nested ten thousand deep"),

@@ -22,6 +22,7 @@ from registry.api.gate import Gate, Witness
 from registry.api.health import health_routes
 from registry.api.identities import Identities
 from registry.api.origins import Origins
+from registry.api.prompt import PROMPT
 from registry.api.routes import ROUTES
 from registry.api.token import TokenEndpoint
 from registry.auth.accounts import Accounts
@@ -58,8 +59,7 @@ from storage.store import Store, open_store
 
 logger = logging.getLogger("registry")
 
-# In the lifespan's state, for our server: whom to ask before it makes an ASGI call, and where it may send.
-PROMPT, THREADS = "prompt", "threads"
+THREADS = "threads"  # in the lifespan's state, beside PROMPT: where our server may send
 
 SERVICE = "oci-registry"  # whom tokens are for
 

@@ -27,7 +27,10 @@ LAYERS = (
     ),
     ("registry.fsck", "registry.reindex"),
     ("registry.api",),
-    ("registry.dropin", "registry.settings", "registry.consistency", "registry.config"),
+    (
+        *("registry.dropin", "registry.settings", "registry.consistency", "registry.config"),
+        "registry.testing",
+    ),
     ("registry.app",),
     ("registry.server",),
     ("registry.cli", "registry.__main__"),
@@ -98,7 +101,7 @@ def test_imports_point_inwards(path: Path) -> None:
 @pytest.mark.parametrize(
     ("library", "homes"),
     [
-        ("starlette", ("registry.api", "registry.app", "registry.server")),
+        ("starlette", ("registry.api", "registry.app", "registry.server", "registry.testing")),
         ("uvicorn", ("registry.server",)),
         ("sqlite3", ("storage.database",)),
         ("aiofiles", ("storage.blobs",)),

@@ -24,6 +24,8 @@ from registry.pulls import Pull, Pulls
 from storage.contracts import Generation
 from storage.digest import Digest
 
+PROMPT = "prompt"  # in the lifespan's state, for our server: whom to ask before it makes an ASGI call
+
 _LIMIT = 16 * 2**20  # bytes that are kept, with what an entry takes by itself
 _ENTRY = 2**9
 LARGEST = 64 * 2**10  # of a body

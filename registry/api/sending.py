@@ -11,6 +11,8 @@ from registry.api.ranges import Span
 from storage.contracts import BlobFile
 
 ZERO_COPY = "http.response.zerocopysend"
+# An extension of our server, for tests of clients: the connection ends in the middle of whatever.
+END_CONNECTION = "oci_registry.connection.end"
 
 Part = bytes | Span
 """Bytes to send as they are, or a span of the file."""

@@ -8,7 +8,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from registry.api.body import TAKE_BODY
-from registry.api.sending import ZERO_COPY
+from registry.api.sending import END_CONNECTION, ZERO_COPY
 from registry.server.corked import Corked
 from registry.server.limits import Limits
 from registry.server.patience import Patience
@@ -41,6 +41,9 @@ class Connection(Protocol):
     def body_is_late(self) -> None:
         """End a request whose body brings too little for too long."""
 
+    def end(self, *, reset: bool) -> None:
+        """End the connection in the middle of whatever, with a reset or without."""
+
 
 class Exchange:
     def __init__(self, connection: Connection, cycle: RequestResponseCycle) -> None:
@@ -56,6 +59,7 @@ class Exchange:
             await self._send(message, send)
 
         scope["extensions"][TAKE_BODY] = {"take": self._take}
+        scope["extensions"][END_CONNECTION] = {"end": self._connection.end}
         try:
             await app(scope, received, extended)
         finally:

@@ -4,6 +4,7 @@
 - What comes before a body is bounded in size and time: uvicorn bounds neither.
 - It offers the ASGI extension `http.response.zerocopysend` (file, offset, count, more_body).
 - It offers the extension `oci_registry.request.take`: an upload's body, past the parser (taken.py).
+- It offers the extension `oci_registry.connection.end`: a connection that breaks, for tests of clients.
 - It answers by itself, without a task and an ASGI call, what the app has at hand (registry/api/prompt.py).
 - A body that passes the parser, as under TLS, may run further ahead of its reader.
 
@@ -21,9 +22,9 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from registry.api.prompt import Prompt
+from registry.api.prompt import PROMPT, Prompt
 from registry.api.sending import ZERO_COPY
-from registry.app import PROMPT, THREADS
+from registry.app import THREADS
 from registry.server.client_names import end_of, is_outdated, name_of
 from registry.server.corked import Corked
 from registry.server.crowd import Crowd, most_connections
@@ -420,8 +421,14 @@ class Protocol(HttpToolsProtocol):
             self._watch_writing()
 
     def _abort(self) -> None:
+        self.end(reset=True)
+
+    def end(self, *, reset: bool) -> None:
         self._disconnect()
-        self.corked.reset()
+        if reset:
+            self.corked.reset()
+        else:
+            self.corked.close()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle

@@ -16,7 +16,8 @@ import pytest
 import uvicorn
 import uvloop
 
-from registry.app import PROMPT, THREADS
+from registry.api.prompt import PROMPT
+from registry.app import THREADS
 from registry.server.limits import Limits
 from registry.server.loop import impatient
 from registry.server.protocol import Protocol

@@ -1,0 +1,117 @@
+"""Faults that happen when they are asked for: which requests are hit, and what becomes of them.
+
+A `Fault` says whom it hits; its `effect`, of `registry/testing/effects.py`, is what happens. Whether it hits
+hangs on the requests that came before and on nothing else, so that a test can be repeated.
+"""
+
+import hashlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from registry.patterns import matches
+from registry.testing.effects import Effect
+from registry.testing.targets import Target
+
+logger = logging.getLogger("registry")
+
+_LONGEST_LOG = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`effect`, for the requests that fit all that is given.
+
+    `nth` is the number of the request, among those that fit, that is hit; without it all are. `times` is how
+    many are hit at most, from `nth` on: one, where that is given. With `per_path`, each path counts for
+    itself.
+    `probability` is for how many of those it happens; `seed` chooses which.
+    """
+
+    effect: Effect
+    method: str | tuple[str, ...] = ()
+    route: str | tuple[str, ...] = ()
+    repository: str | tuple[str, ...] = ()
+    nth: int = 0
+    times: int = 0
+    per_path: bool = False
+    probability: float = 1.0
+    seed: int = 0
+
+    def fits(self, target: Target) -> bool:
+        if self.method and target.method not in _several(self.method):
+            return False
+        if self.route and target.route not in _several(self.route):
+            return False
+        return not self.repository or matches(_several(self.repository), target.repository)
+
+    def happens(self, number: int) -> bool:
+        """To the request with this number, from one on, among those that fit."""
+        times = self.times or (1 if self.nth else 0)
+        first = self.nth or 1
+        if number < first or (times and number >= first + times):
+            return False
+        return self.probability >= 1 or _fraction(self.seed, number) < self.probability
+
+
+def _several(given: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else given
+
+
+def _fraction(seed: int, number: int) -> float:
+    """From nought to below one: by the number alone, so that no order of other requests changes it."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:8]) / 2**64
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """A fault that happened. `at` is of `time.monotonic`."""
+
+    fault: Fault
+    method: str
+    path: str
+    at: float
+
+
+@dataclass
+class Faults:
+    """Those that are in force, and what has become of them. They may be changed from any thread."""
+
+    faults: tuple[Fault, ...]
+    fired: list[Fired] = field(default_factory=list)
+
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+        self.fired = []
+        self.replace(faults)
+
+    def replace(self, faults: Iterable[Fault]) -> None:
+        """These instead; they count from the start."""
+        self._counts: Counter[tuple[int, str]] = Counter()
+        self.faults = tuple(faults)
+
+    def add(self, *faults: Fault) -> None:
+        """These too; the others go on counting."""
+        self.faults = (*self.faults, *faults)
+
+    def clear(self) -> None:
+        self.replace(())
+
+    def hitting(self, target: Target) -> list[Effect]:
+        """What happens to this request, the outermost first. It is counted and written down."""
+        effects = []
+        for place, fault in enumerate(self.faults):
+            if not fault.fits(target):
+                continue
+            key = (place, target.path if fault.per_path else "")
+            self._counts[key] += 1
+            if fault.happens(self._counts[key]):
+                effects.append(fault.effect)
+                self._note(fault, target)
+        return effects
+
+    def _note(self, fault: Fault, target: Target) -> None:
+        logger.info("fault: %s %s: %s", target.method, target.path, fault.effect)
+        self.fired.append(Fired(fault, target.method, target.path, time.monotonic()))
+        del self.fired[:-_LONGEST_LOG]
