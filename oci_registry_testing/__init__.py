@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from oci_registry_testing.images import make_index as make_index
     from oci_registry_testing.images import make_layer as make_layer
     from oci_registry_testing.pushing import Pushed as Pushed
+    from oci_registry_testing.registry import Fired as Fired
     from oci_registry_testing.registry import Registry as Registry
     from oci_registry_testing.registry import Stored as Stored
     from oci_registry_testing.request import Request as Request
@@ -29,6 +30,7 @@ _HOMES = {
     "Broken": "broken",
     "CannotStart": "sides",
     "Content": "content",
+    "Fired": "registry",
     "KINDS": "broken",
     "Layer": "images",
     "Pushed": "pushing",

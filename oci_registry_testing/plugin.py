@@ -18,8 +18,8 @@ MARKER = "oci_registry"
 USERS = {"ann": "secret"}
 
 _HELP = (
-    f"{MARKER}(isolated, users, tls, **settings): what the test's {MARKER}, {MARKER}_auth or {MARKER}_tls is "
-    "made with, as oci_registry_testing.Registry takes it"
+    f"{MARKER}(profile, faults, isolated, users, tls, **settings): what the test's own registry is made with, "
+    "as oci_registry_testing.Registry takes it"
 )
 _BEGUN = pytest.StashKey[float]()
 _MOST = 50  # requests in a report: the last ones tell most

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from oci_registry_testing.artifacts import ARTIFACT, Files, make_artifact
 from oci_registry_testing.broken import Broken
@@ -19,8 +19,24 @@ from oci_registry_testing.pushing import Place, Pushed, pushing
 from oci_registry_testing.request import Request
 from oci_registry_testing.sides import Side, start_beside, start_inside
 
+if TYPE_CHECKING:
+    from registry.testing.faults import Fault
+
 Source = str | os.PathLike[str] | Mapping[str, "Content | Files | Sequence[LayerLike]"]
 """A folder or archive of images; or images by reference: whole, by their only layer's files, by layers."""
+
+
+FaultLike: TypeAlias = "Mapping[str, object] | Fault"
+"""A table as docs/faults.md has it, `{"do": "refuse", "status": 503}`; or an object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """A fault that happened to a request."""
+
+    fault: Mapping[str, object]
+    method: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +54,9 @@ class Registry:
     """Empty when it starts, gone without a trace when it stops; on 127.0.0.1, on a port that was free.
 
     `isolated`: in a process of its own. `users`: names with passwords; then nobody else comes in, unless the
-    setting `anonymous` says so. `tls`: HTTPS, by an authority that is in `authority`. Everything else is a
-    setting of the registry's, such as `delete=False`.
+    setting `anonymous` says so. `tls`: HTTPS, by an authority that is in `authority`. `profile`: another
+    registry's behaviour, by its name or by a file (docs/profiles.md). `faults`: what goes wrong
+    (docs/faults.md). Everything else is a setting of the registry's, such as `delete=False`.
     """
 
     def __init__(
@@ -48,11 +65,19 @@ class Registry:
         isolated: bool = False,
         users: Mapping[str, str] | None = None,
         tls: bool = False,
+        profile: str = "",
+        faults: Sequence[FaultLike] = (),
         **settings: object,
     ) -> None:
         self.isolated = isolated
         self.users = dict(users or {})
-        self._wish = {"settings": settings, "users": self.users, "tls": tls}
+        self._wish = {
+            "settings": settings,
+            "users": self.users,
+            "tls": tls,
+            "profile": profile,
+            "faults": [_plain(fault) for fault in faults],
+        }
         self._side: Side | None = None
         self._place: Place | None = None
 
@@ -78,6 +103,10 @@ class Registry:
     def reset(self) -> None:
         """Empty again, and no request remembered."""
         self._running.reset()
+
+    def fail(self, *faults: FaultLike) -> None:
+        """With these faults from now on, in place of those before; without any, with none."""
+        self._running.fail([_plain(fault) for fault in faults])
 
     def __enter__(self) -> Self:
         self.start()
@@ -193,6 +222,11 @@ class Registry:
         """All that clients have made since the start, `reset` or `forget_requests`, in their order."""
         return tuple(Request(**each) for each in self._running.requests())
 
+    @property
+    def fired(self) -> tuple[Fired, ...]:
+        """Faults that have happened since the start or `reset`, in their order."""
+        return tuple(Fired(**each) for each in self._running.fired())
+
     def forget_requests(self) -> None:
         self._running.forget()
 
@@ -245,6 +279,14 @@ def _content_of(given: "Content | Files | Sequence[LayerLike]") -> Content:
     if isinstance(given, Content):
         return given
     return make_image(given) if isinstance(given, Mapping) else make_image(*given)
+
+
+def _plain(fault: FaultLike) -> dict[str, Any]:
+    if isinstance(fault, Mapping):
+        return dict(fault)
+    from registry.testing.fault_file import describe  # who has such an object has that module, too
+
+    return describe(fault)
 
 
 def _read(path: str) -> bytes:

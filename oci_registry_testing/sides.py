@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -28,6 +28,8 @@ class Side(Protocol):
     def stop(self) -> None: ...
     def restart(self) -> None: ...
     def reset(self) -> None: ...
+    def fail(self, faults: Sequence[Mapping[str, Any]]) -> None: ...
+    def fired(self) -> list[dict[str, Any]]: ...
     def requests(self) -> list[dict[str, Any]]: ...
     def forget(self) -> None: ...
     def manifests(self) -> list[dict[str, Any]]: ...
@@ -109,6 +111,13 @@ class Process:
 
     def reset(self) -> None:
         self._ask("reset")
+
+    def fail(self, faults: Sequence[Mapping[str, Any]]) -> None:
+        self._ask("fail", faults)
+
+    def fired(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._ask("fired")
+        return found
 
     def requests(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._ask("requests")

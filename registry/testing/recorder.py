@@ -8,7 +8,6 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.api.access_log import Entry
-from registry.app import PROMPT
 
 _current: ContextVar["Record | None"] = ContextVar("record", default=None)
 
@@ -48,14 +47,14 @@ class Record:
 
 
 class Recorder:
-    """An ASGI app around one that has the witness `Naming`; `records` is the caller's."""
+    """An ASGI app around one that has the witness `Naming` and is wrapped; `records` is the caller's."""
 
     def __init__(self, app: ASGIApp, records: list[Record]) -> None:
         self._app, self._records = app, records
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, _without_prompt(scope, send))
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
             return
         record = Record(scope)
         self._records.append(record)
@@ -77,13 +76,3 @@ class Naming:
 
     def end(self, entry: Entry) -> None:
         """Nothing: the record has the entry itself."""
-
-
-def _without_prompt(scope: Scope, send: Send) -> Send:
-    """What the server answers by itself would be in no record."""
-
-    async def sent(message: Message) -> None:
-        scope.get("state", {}).pop(PROMPT, None)
-        await send(message)
-
-    return sent

@@ -22,7 +22,10 @@ from registry.names import RepositoryName, Tag
 from registry.server.embedded import Embedded
 from registry.server.self_signed import SelfSigned, machine_name, names_of, require_library
 from registry.settings import Settings
+from registry.testing import fault_file, profiles
+from registry.testing.faults import Faults
 from registry.testing.recorder import Naming, Record, Recorder
+from registry.testing.wrapping import wrap
 from storage.digest import Digest
 from storage.errors import InvalidDigest
 from storage.files import Files, temporary_root
@@ -43,15 +46,20 @@ _DEFAULTS = {"port": 0, "ephemeral": True, "access_log": False, "gc": False, "dr
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """`settings` as flags or TOML would have them; `users` by name, with their passwords."""
+    """`settings` as flags or TOML would have them; `users` by name, with their passwords.
+
+    `profile` is a name or a file, `faults` are as `fault_file.read` takes them.
+    """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     users: Mapping[str, str] = field(default_factory=dict)
     tls: bool = False
+    profile: str = ""
+    faults: Sequence[Mapping[str, Any]] = ()
 
 
 class Served:
-    """Raises ConfigError and what opening a store raises, when it is made or started."""
+    """Raises ConfigError, ProfileInvalid, FaultsInvalid, and what opening a store raises."""
 
     def __init__(self, wish: Wish) -> None:
         self._wish = wish
@@ -60,7 +68,12 @@ class Served:
         self._all, self._content, self._life = ExitStack(), ExitStack(), ExitStack()
         self._store: Store | None = None
         self._server: Embedded | None = None
-        self._settings = load({**_DEFAULTS, **wish.settings}, {}).settings
+        self._profile = profiles.load(wish.profile) if wish.profile else profiles.NONE
+        self._faults = Faults(fault_file.read({"fault": list(wish.faults)}))
+        by_profile = {
+            name: value for name, value in self._profile.settings.items() if name not in wish.settings
+        }
+        self._settings = replace(load({**_DEFAULTS, **wish.settings}, {}).settings, **by_profile)
 
     def start(self) -> dict[str, Any]:
         with ExitStack() as undo:
@@ -95,8 +108,20 @@ class Served:
         self._life.close()
         self._content.close()
         self._records.clear()
+        self._faults.fired.clear()
+        self.fail(self._wish.faults)
         self._fill()
         self._serve()
+
+    def fail(self, faults: Sequence[Mapping[str, Any]]) -> None:
+        """With these faults from now on. Raises FaultsInvalid."""
+        self._faults.replace(fault_file.read({"fault": list(faults)}))
+
+    def fired(self) -> list[dict[str, Any]]:
+        return [
+            {"fault": fault_file.describe(each.fault), "method": each.method, "path": each.path}
+            for each in tuple(self._faults.fired)
+        ]
 
     def requests(self) -> list[dict[str, Any]]:
         return [record.as_json() for record in tuple(self._records)]
@@ -159,7 +184,7 @@ class Served:
             self._life = life.pop_all()
 
     def _app(self, store: Store) -> ASGIApp:
-        served = build(store, self._settings, witnesses=[Naming()])
+        served = wrap(build(store, self._settings, witnesses=[Naming()]), self._profile, self._faults)
         plain = Settings(root=store.layout.root, anonymous="push", sparse=True, access_log=False)
         return BackDoor(Recorder(served, self._records), build(store, plain), self._secret)
 

@@ -1,4 +1,4 @@
-"""A target made from plain data: in this process, or for who asks line by line on standard input."""
+"""A registry made from plain data: in this process, or for who asks line by line on standard input."""
 
 import json
 import os
@@ -6,14 +6,20 @@ import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from registry.errors import RegistryError
 from registry.settings import ConfigError
+from registry.testing.fault_file import FaultsInvalid
+from registry.testing.profiles import ProfileInvalid
 from registry.testing.served import Served, Wish
 from storage.errors import StorageError
 
-CANNOT = (ConfigError, StorageError, OSError)
-"""What making or starting a target may raise, with a text for people."""
+CANNOT = (ConfigError, ProfileInvalid, FaultsInvalid, RegistryError, StorageError, OSError)
+"""What it may raise, with a text for people."""
 
-_VERBS = ("stop", "restart", "reset", "requests", "forget", "manifests", "blob", "plant")
+_VERBS = (
+    *("stop", "restart", "reset", "fail", "plant"),
+    *("fired", "requests", "forget", "manifests", "blob"),
+)
 
 
 def make(wish: Mapping[str, Any]) -> Served:
