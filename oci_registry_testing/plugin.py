@@ -18,7 +18,7 @@ MARKER = "oci_registry"
 USERS = {"ann": "secret"}
 
 _HELP = (
-    f"{MARKER}(profile, faults, isolated, users, tls, **settings): what the test's own registry is made with, "
+    f"{MARKER}(profile, faults, isolated, users, tls, **settings): what the registry is made with, "
     "as oci_registry_testing.Registry takes it"
 )
 _BEGUN = pytest.StashKey[float]()

@@ -7,7 +7,7 @@ import difflib
 import os
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,14 @@ def _checked(name: str, value: object, source: str) -> object:
         ) from None
     except ValueError:
         raise ConfigError(f"{name} = {value!r} ({source}): expected {kind.expected}") from None
+
+
+def require_known(names: Iterable[str]) -> None:
+    """Raises ConfigError: for flags that no command line has looked at."""
+    for name in names:
+        if name not in SCHEMA:
+            hint = _near(name, SCHEMA) or f"; there are {', '.join(SCHEMA)}"
+            raise ConfigError(f"{name} is no setting{hint}")
 
 
 def _from_flags(flags: Mapping[str, object]) -> Iterator[tuple[str, object, str]]:

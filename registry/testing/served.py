@@ -17,7 +17,7 @@ import bcrypt
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from registry.app import build, open_settings
-from registry.config import load
+from registry.config import load, require_known
 from registry.names import RepositoryName, Tag
 from registry.server.embedded import Embedded
 from registry.server.self_signed import SelfSigned, machine_name, names_of, require_library
@@ -68,6 +68,7 @@ class Served:
         self._all, self._content, self._life = ExitStack(), ExitStack(), ExitStack()
         self._store: Store | None = None
         self._server: Embedded | None = None
+        require_known(wish.settings)
         self._profile = profiles.load(wish.profile) if wish.profile else profiles.NONE
         self._faults = Faults(fault_file.read({"fault": list(wish.faults)}))
         by_profile = {
@@ -80,7 +81,8 @@ class Served:
             undo.callback(self.stop)
             host = self._settings.host
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._listener = socket.create_server((host, 0), family=family, backlog=_BACKLOG)
+            where = host, self._settings.port
+            self._listener = socket.create_server(where, family=family, backlog=_BACKLOG)
             self._all.enter_context(self._listener)
             authority = self._certify() if self._wish.tls else ""
             self._fill()
