@@ -8,6 +8,7 @@ COPY LICENSE wheel[s] /wheels/
 COPY pyproject.toml README.md LICENSE ./
 COPY registry registry
 COPY storage storage
+COPY oci_registry_testing oci_registry_testing
 RUN python3 -m venv /opt/registry \
  && if ls /wheels/*.whl >/dev/null 2>&1; then offline="--no-index --find-links=/wheels"; fi \
  && /opt/registry/bin/python3 -m pip install --no-cache-dir --disable-pip-version-check $offline '.[tls,oidc,cache]' \

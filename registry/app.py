@@ -19,7 +19,7 @@ from registry.api.browsers import Requirement, require_private_name
 from registry.api.cache_count import CacheCount
 from registry.api.challenge import BearerChallenge
 from registry.api.cursors import Cursors
-from registry.api.gate import Gate
+from registry.api.gate import Gate, Witness
 from registry.api.health import health_routes
 from registry.api.identities import Identities
 from registry.api.origins import Origins
@@ -87,6 +87,7 @@ def open_settings(settings: Settings) -> Store:
     return open_store(
         settings.root,
         durable=not settings.ephemeral,
+        lean=settings.ephemeral,
         allow_network=settings.allow_network_fs,
         serving=True,
     )
@@ -225,7 +226,9 @@ def tasks(
     return [*always, *kept, *collecting, *building, *reading]
 
 
-def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Router:
+def build(
+    store: Store, settings: Settings, *, lines: Lines | None = None, witnesses: Sequence[Witness] = ()
+) -> Router:
     """The whole service over an open store; the caller closes the store. `lines` takes the access log."""
     sink = lines or access_logger.info
     log = AccessLog(write=settings.access_log, sink=sink)
@@ -253,7 +256,7 @@ def build(store: Store, settings: Settings, *, lines: Lines | None = None) -> Ro
         challenge=challenge(settings, origins),
         routes=(*ROUTES, coming.endpoint.route),
         origins=origins,
-        witnesses=[*audited, *counted],
+        witnesses=[*audited, *counted, *witnesses],
         requirements=requirements(settings, coming.rules),
         cursors=Cursors(Secrets(store.files, store.layout).key("cursor")),
         routing=routing_of(settings),

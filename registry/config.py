@@ -7,7 +7,7 @@ import difflib
 import os
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,6 +115,14 @@ def _from_profile(given: Sequence[tuple[str, object, str]]) -> Iterator[tuple[st
         raise ConfigError(f"profile ({source}): {error}") from None
     for name, value in loaded.settings.items():
         yield name, value, f"profile {loaded.name}"
+
+
+def require_known(names: Iterable[str]) -> None:
+    """Raises ConfigError: for flags that no command line has looked at."""
+    for name in names:
+        if name not in SCHEMA:
+            hint = _near(name, SCHEMA) or f"; there are {', '.join(SCHEMA)}"
+            raise ConfigError(f"{name} is no setting{hint}")
 
 
 def _from_flags(flags: Mapping[str, object]) -> Iterator[tuple[str, object, str]]:

@@ -135,6 +135,8 @@ class BlobStore:
     def quarantine(self, digest: Digest) -> None:
         """Take the name from bytes that failed verification, and keep them aside."""
         path = self._layout.blob(digest)
+        if self._is_unmade(os.path.dirname(path)):
+            return
         require_plain(self._layout.root, path)
         try:
             self._files.rename(path, self._layout.quarantined(digest, f"{time.time():.6f}"))
@@ -161,6 +163,8 @@ class BlobStore:
         """
         self._files.require_sound()
         path = self._layout.blob(digest)
+        if self._is_unmade(os.path.dirname(path)):
+            return
         require_plain(self._layout.root, path)
         self._files.unlink(path)
 
@@ -174,7 +178,9 @@ class BlobStore:
     def list_shard(self, low: Digest, *, idle: float) -> dict[Digest, int]:
         """The blobs of the shard of `low` that have had their names for `idle` seconds, with their sizes."""
         folder, shard = os.path.dirname(self._layout.blob(low)), low.encoded[:2]
-        found = {}
+        found: dict[Digest, int] = {}
+        if self._is_unmade(folder):
+            return found
         require_plain(self._layout.root, self._layout.blob(low))
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -251,6 +257,8 @@ class BlobStore:
             if folder < after[: len(folder)]:
                 continue
             path = os.path.join(self._layout.root, folder)
+            if self._is_unmade(path):
+                continue
             try:
                 require_plain(self._layout.root, f"{path}/")
                 with os.scandir(path) as entries:
@@ -264,6 +272,10 @@ class BlobStore:
             for entry in ordered:
                 if f"{folder}/{entry.name}" > after:
                     yield _digest_of(algorithm, shard, entry.name), entry
+
+    def _is_unmade(self, shard: str) -> bool:
+        """In a lean store, a shard waits for its first blob."""
+        return self._files.lean and not os.path.lexists(shard)
 
 
 def _read_cached(descriptor: int, pieces: Sequence[tuple[int, int]]) -> list[bytes] | None:

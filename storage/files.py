@@ -33,15 +33,17 @@ _WRITE = 128 * 2**10
 class Files:
     """Durable file-system calls below one root.
 
-    `durable=False` leaves out every fsync: for a store that dies with its process. All calls raise
-    StoreFull when there is no room; a failed fsync latches the whole store (`latch`), because the kernel
-    reports such an error once and then forgets the lost pages.
+    `durable=False` leaves out every fsync: for a store that dies with its process. `lean` makes a folder when
+    a file needs it. All calls raise StoreFull when there is no room; a failed fsync latches the whole store
+    (`latch`), because the kernel reports such an error once and then forgets the lost pages.
     """
 
-    def __init__(self, degraded: str, *, durable: bool = True, probe: Probe | None = None) -> None:
+    def __init__(
+        self, degraded: str, *, durable: bool = True, lean: bool = False, probe: Probe | None = None
+    ) -> None:
         self._degraded = degraded
         self._root = os.path.dirname(degraded)
-        self._durable = durable
+        self._durable, self.lean = durable, lean
         self._probe = probe
         self._latched = False
 
@@ -181,7 +183,7 @@ class Files:
         one is healed. `source` keeps its name, so that the caller can try again; but not after a failed
         fsync, since the next one of the same file would succeed without its bytes being there.
         """
-        require_plain(self._root, final)
+        self._prepare(final)
         try:
             self.chmod(descriptor, 0o400)  # before the fsync, which makes the mode durable too
             self.fsync(descriptor, source)
@@ -204,7 +206,7 @@ class Files:
         owner: tuple[int, int] | None = None,
     ) -> None:
         """A small file, complete and durable before its `final` name exists."""
-        require_plain(self._root, final)
+        self._prepare(final)
         descriptor = self.create(temporary)
         try:
             if owner:
@@ -219,6 +221,12 @@ class Files:
         finally:
             os.close(descriptor)
         self.fsync_folder(os.path.dirname(final))
+
+    def _prepare(self, final: str) -> None:
+        folder = os.path.dirname(final)
+        if self.lean and not os.path.lexists(folder):
+            self.mkdir(folder)
+        require_plain(self._root, final)
 
 
 def _first(chunks: Iterable[memoryview], count: int) -> list[memoryview]:

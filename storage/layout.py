@@ -26,7 +26,8 @@
     ROOT/secrets/robots.json     0600; robot tokens: names, scopes and digests of their secrets
     ROOT/degraded                there after a failed fsync; `registry fsck --repair` removes it
 
-The root itself is 0700. The 256 shards of each algorithm are made once, when the root is.
+The root itself is 0700. The 256 shards of each algorithm are made once, when the root is; in a lean store
+(`serve --ephemeral`), each when it gets its first blob.
 """
 
 import hashlib
@@ -144,9 +145,15 @@ class Layout:
 
     def folders(self) -> list[str]:
         """Every folder of the tree, parents first."""
-        algorithms = [self._at("blobs", name) for name in ALGORITHMS]
-        shards = [os.path.join(folder, shard) for folder in algorithms for shard in SHARDS]
-        return [self._at("blobs"), *algorithms, *shards, self.uploads, self.fetches, self.quarantine]
+        shards = [os.path.join(folder, shard) for folder in self._algorithms() for shard in SHARDS]
+        return [*self.trunk(), *shards]
+
+    def trunk(self) -> list[str]:
+        """Those that are no shards."""
+        return [self._at("blobs"), *self._algorithms(), self.uploads, self.fetches, self.quarantine]
+
+    def _algorithms(self) -> list[str]:
+        return [self._at("blobs", name) for name in ALGORITHMS]
 
     def blob(self, digest: Digest) -> str:
         """Raises InvalidDigest: a digest that a manifest may name need not be one that a file can have."""

@@ -30,6 +30,14 @@ class TagSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class ManifestSummary:
+    repository: str
+    digest: Digest
+    media_type: str
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Removed:
     tags: int
     manifests: int
@@ -64,6 +72,23 @@ def summarize_tags(connection: Connection, repository: str) -> list[TagSummary]:
     return [
         TagSummary(name, Digest.from_binary(digest), media_type, _reach(connection, found, manifest))
         for name, digest, media_type, manifest in rows
+    ]
+
+
+def list_manifests(connection: Connection) -> list[ManifestSummary]:
+    """Every manifest of every repository, in the order in which they came; tags in bytewise order."""
+    tags: dict[tuple[int, int], list[str]] = {}
+    for repository, blob, tag in connection.execute(
+        "SELECT repository, manifest, name FROM tags ORDER BY name"
+    ):
+        tags.setdefault((repository, blob), []).append(tag)
+    rows = connection.execute(
+        "SELECT repository, blob, name, digest, media_type FROM manifests"
+        " JOIN repositories ON repositories.id = repository ORDER BY manifests.rowid"
+    ).fetchall()
+    return [
+        ManifestSummary(name, Digest.from_binary(digest), media_type, tuple(tags.get((repository, blob), ())))
+        for repository, blob, name, digest, media_type in rows
     ]
 
 

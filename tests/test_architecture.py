@@ -34,6 +34,7 @@ LAYERS = (
     ),
     ("registry.app",),
     ("registry.server",),
+    ("registry.testing.served", "registry.testing.starting"),
     ("registry.cli", "registry.__main__"),
 )
 

@@ -14,8 +14,10 @@ import pytest
 
 from storage import mounts
 from storage.clock import Machine
+from storage.collect import collect
 from storage.digest import Digest
 from storage.errors import StoreDegraded, StoreFull, StoreUnusable
+from storage.garbage import Rules
 from storage.layout import FORMAT, Layout
 from storage.links import LinkRow
 from storage.store import Store, open_store
@@ -53,6 +55,30 @@ async def test_a_new_root_is_made_with_all_its_folders(root: str) -> None:
         assert [folder for folder in store.layout.folders() if not os.path.isdir(folder)] == []
         assert store.warnings == ()
         assert await works(store)
+
+
+async def test_a_lean_root_makes_a_shard_when_a_blob_needs_it(root: str) -> None:
+    with closing(open_store(root, durable=False, lean=True)) as store:
+        layout, missing = store.layout, Digest.of(b"missing")
+        shards = set(layout.folders()) - set(layout.trunk())
+        assert [folder for folder in layout.trunk() if not os.path.isdir(folder)] == []
+        assert [folder for folder in shards if os.path.lexists(folder)] == []
+        store.blobs.unlink(missing)
+        store.blobs.quarantine(missing)
+        assert store.blobs.size(missing) is None
+        pushed = await push_blob(store, "a", b"data")
+        await store.blobs.put(Digest.of(b"put"), b"put")
+        assert [digest for digest, _ in store.blobs.walk()] == sorted([pushed, Digest.of(b"put")], key=str)
+        listed = [store.blobs.list_shard(low, idle=0) for low, _ in store.blobs.shards()]
+        assert {digest: size for found in listed for digest, size in found.items()} == {
+            pushed: 4,
+            Digest.of(b"put"): 3,
+        }
+        assert (await collect(store, Rules(at_once=True))).strays == 1  # that which nobody claimed
+        assert store.blobs.size(Digest.of(b"put")) is None
+        assert len([folder for folder in shards if os.path.isdir(folder)]) == 2
+    with opened(root) as store:  # by a command that checks it
+        assert [folder for folder in layout.folders() if not os.path.isdir(folder)] == []
 
 
 async def test_what_was_stored_is_there_when_opened_again(root: str) -> None:

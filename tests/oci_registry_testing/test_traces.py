@@ -1,0 +1,144 @@
+"""What a registry leaves when it has stopped: nothing."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from oci_registry_testing import Registry
+from oci_registry_testing.sides import Failed, Process
+from tests.live.servers import descriptors
+from tests.oci_registry_testing.asking import ask
+
+STARTS = 8
+
+
+def traces() -> tuple[dict[str, str], set[str], set[str]]:
+    """Descriptors, threads, files."""
+    gc.collect()
+    files = {name for name in os.listdir(tempfile.gettempdir()) if name.startswith("registry-")}
+    open_here = {number: what for number, what in descriptors(os.getpid()).items() if "/proc/" not in what}
+    return open_here, {thread.name for thread in threading.enumerate()}, files
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of temporary files: those of other tests that run are not ours to count."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return tmp_path
+
+
+def use(registry: Registry) -> None:
+    registry.push_image("app:v1")
+    assert ask("GET", f"{registry.url}/v2/app/manifests/v1").status_code == 200
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_nothing_is_left_of_many_in_this_process(folder: Path, tls: bool) -> None:
+    kept = httpx.Client(verify=False)  # whose connections stay open when the registry is gone
+    with Registry(tls=tls) as registry:
+        registry.push_image("app:v1")
+    before = traces()
+    for _ in range(STARTS):
+        with Registry(tls=tls, users={"ann": "secret"}) as registry:
+            registry.push_image("app:v1")
+            if not tls:
+                assert kept.get(f"{registry.url}/v2/", auth=registry.login).status_code == 200
+            registry.restart()
+            registry.reset()
+    kept.close()
+    assert traces() == before
+    assert os.listdir(folder) == []
+
+
+def test_nothing_is_left_of_one_beside_us(folder: Path) -> None:
+    before = traces()
+    with Registry(isolated=True) as registry:
+        use(registry)
+    assert traces() == before
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("isolated", [False, True], ids=["inside", "isolated"])
+def test_nothing_is_left_of_a_start_that_failed(folder: Path, isolated: bool) -> None:
+    before = traces()
+    with pytest.raises(Exception, match="expected"):
+        Registry(isolated=isolated, tls=True, untagged="yesterday").start()
+    assert traces() == before
+    assert os.listdir(folder) == []
+
+
+def test_a_stop_waits_for_no_idle_client() -> None:
+    with Registry() as registry, httpx.Client(verify=False) as client:
+        client.get(f"{registry.url}/v2/")
+        begun = time.monotonic()
+        registry.stop()
+        assert time.monotonic() - begun < 0.5
+
+
+def test_a_stop_ends_a_request_that_hangs() -> None:
+    """After a second: it is answered that the server stops, or its connection ends."""
+    with Registry(faults=[{"do": "delay", "seconds": 600}]) as registry:
+        ended: list[float] = []
+
+        def wait() -> None:
+            with pytest.raises(httpx.HTTPError):
+                ask("GET", f"{registry.url}/v2/", timeout=60).raise_for_status()
+            ended.append(time.monotonic())
+
+        client = threading.Thread(target=wait)
+        client.start()
+        while not registry.requests and client.is_alive():
+            time.sleep(0.01)
+        begun = time.monotonic()
+        registry.stop()
+        client.join()
+        assert ended[0] - begun < 5
+
+
+def test_it_ends_when_whoever_started_it_is_killed(folder: Path) -> None:
+    """Not even then is anything left: its input ends, and it cleans up."""
+    program = (
+        "import sys, time\n"
+        "from oci_registry_testing import Registry\n"
+        "registry = Registry(isolated=True)\n"
+        "registry.start()\n"
+        "print(registry.url, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    ) as process:
+        assert process.stdout
+        url = process.stdout.readline().strip()
+        assert ask("GET", f"{url}/v2/").status_code == 200
+        assert os.listdir(folder) != []
+        process.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while os.listdir(folder) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert os.listdir(folder) == []
+    with pytest.raises(httpx.ConnectError):
+        ask("GET", f"{url}/v2/")
+
+
+def test_a_process_that_has_died_is_noticed() -> None:
+    registry = Registry(isolated=True)
+    registry.start()
+    side = registry._side
+    assert isinstance(side, Process)
+    side._process.kill()
+    side._process.wait()
+    with pytest.raises(Failed, match="has ended"):
+        _ = registry.requests
+    with pytest.raises(Failed, match="has ended"):
+        registry.stop()
