@@ -101,7 +101,7 @@ def wheels(project: Path, python: str) -> Path:
     """A folder of wheels of all that building and running the project needs, for a Python such as 3.11."""
     settings = tomllib.loads((project / "pyproject.toml").read_text())
     extras = settings["project"]["optional-dependencies"]
-    own = [*settings["project"]["dependencies"], *extras["tls"], *extras["oidc"]]
+    own = [*settings["project"]["dependencies"], *extras["tls"], *extras["oidc"], *extras["cache"]]
     needed = [*settings["build-system"]["requires"], *own]
     key = hashlib.sha256("\n".join([python, *needed]).encode()).hexdigest()[:16]
     folder = cache_folder() / f"wheels-{key}"

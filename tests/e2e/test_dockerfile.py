@@ -21,7 +21,10 @@ from tests.e2e.serving import Server
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]  # the first run makes a base image
 
 PROJECT = Path(__file__).parents[2]
-CONTEXT = ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE", "registry", "storage")
+CONTEXT = (
+    *("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE"),
+    *("registry", "storage", "oci_registry_testing"),
+)
 NAME = "oci-registry:test"
 HEALTHY_SECONDS = 30.0
 OWN_MEGABYTES = 45  # 16 of them are cryptography, for certificates and for tokens of other issuers
