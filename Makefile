@@ -56,7 +56,7 @@ tools: ## Install the clients that CI needs and the peers of make bench (Debian 
 
 clean: ## Remove the virtual environment, caches and results
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist results
-	find bench registry storage tests -name __pycache__ -type d -exec rm -rf {} +
+	find bench examples oci_registry_testing registry storage tests -name __pycache__ -type d -exec rm -rf {} +
 
 # Debian's python3 comes without ensurepip, which is in python3-venv.
 $(BIN)/python:

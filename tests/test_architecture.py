@@ -1,6 +1,7 @@
 """The arrows of ARCHITECTURE.md, held: who may import whom, and who may touch what."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,3 +144,24 @@ def test_the_walk_sees_what_it_looks_for(tmp_path: Path) -> None:
     assert set(imports(source)) == {"os", "registry.app", "registry.app.build"}
     assert list(os_calls(source)) == ["unlink"]
     assert layer("storage.files") < layer("registry.api.blobs") < layer("registry.app")
+
+
+def test_what_a_test_has_in_hands_needs_the_standard_library_alone() -> None:
+    """But for pytest in its plugin: anyone's project imports it. The server's half only inside functions."""
+    modules = sorted(ROOT.glob("oci_registry_testing/*.py"))
+    found = {
+        (path.stem, name.split(".")[0])
+        for path in modules
+        for name in at_import(path)
+        if name.split(".")[0] not in {*sys.stdlib_module_names, "oci_registry_testing"}
+    }
+    assert found == {("plugin", "pytest")}
+
+
+def at_import(path: Path) -> Iterator[str]:
+    """What a module imports when it is imported itself; types are not."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module

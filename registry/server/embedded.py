@@ -53,7 +53,8 @@ class Embedded:
 
     def _run(self, listener: socket.socket) -> None:
         try:
-            self._server.run(sockets=[listener.dup()])
+            with listener.dup() as own:
+                self._server.run(sockets=[own])
         except BaseException as error:  # SystemExit is how uvicorn tells of a start that failed
             self._failed = error
         finally:

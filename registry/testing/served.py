@@ -69,12 +69,10 @@ class Served:
         self._store: Store | None = None
         self._server: Embedded | None = None
         require_known(wish.settings)
-        self._profile = profiles.load(wish.profile) if wish.profile else profiles.NONE
         self._faults = Faults(fault_file.read({"fault": list(wish.faults)}))
-        by_profile = {
-            name: value for name, value in self._profile.settings.items() if name not in wish.settings
-        }
-        self._settings = replace(load({**_DEFAULTS, **wish.settings}, {}).settings, **by_profile)
+        self._settings = load({**_DEFAULTS, "profile": wish.profile, **wish.settings}, {}).settings
+        named = self._settings.profile
+        self._profile = profiles.load(named) if named else profiles.NONE
 
     def start(self) -> dict[str, Any]:
         with ExitStack() as undo:

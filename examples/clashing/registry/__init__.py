@@ -1,0 +1,3 @@
+"""This project's own: it has nothing to do with oci-registry."""
+
+NAMES = ["team/app"]
