@@ -6,11 +6,9 @@ names is kept for its time, and garbage for the grace; then it still goes.
 
 import json
 import os
-import sqlite3
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -139,11 +137,7 @@ class Garbage:
 
     def _await(self, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 3 * GRACE
-        while True:
-            # The index is another process's, which may just be making or removing the files of its WAL.
-            with suppress(sqlite3.OperationalError):
-                if holds():
-                    return
+        while not holds():
             assert time.monotonic() < deadline, "garbage stays for ever"
             time.sleep(0.05)
 
