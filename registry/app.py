@@ -208,8 +208,11 @@ def tasks(
 ) -> list[Coroutine[object, object, None]]:
     """What goes on in the background, for as long as the service does."""
     noting = _note_pulls(registry.pulls, _PULLS_TO_EVICT_BY if bounding else _PULLS)
+    fetched = [each.keep() for each in bounding]
     if settings.read_only:
-        return [noting]  # or rules would take what was pulled all the time for unused
+        # Or rules would take what was pulled all the time for unused. Upstreams are asked all the same: what
+        # comes of them would fill the disk.
+        return [noting, *fetched]
     kept = [] if settings.ephemeral else [_keep_ballast(store)]
     rules = rules_of(
         grace=settings.gc_grace,
@@ -222,7 +225,7 @@ def tasks(
     building = [keep_builds(store, *builds)] if settings.gc and settings.build_cache else []
     reading = [scrub(store, settings.scrub_rate)] if settings.scrub_rate else []
     expiring = _expire_uploads(registry, store.fetches, settings.upload_expiry)
-    always = [expiring, noting, *(each.keep() for each in bounding)]
+    always = [expiring, noting, *fetched]
     return [*always, *kept, *collecting, *building, *reading]
 
 

@@ -306,3 +306,13 @@ async def test_pulls_through_a_cache_that_is_too_small_all_go_well(
                 hands.wait(1)
             await until(lambda: disk(store) <= budget)
     assert most <= budget + 5 * 100_000
+
+
+async def test_a_read_only_service_keeps_what_it_fetches_within_bounds(store: Store, hands: Hands) -> None:
+    """Pulls of others' images go on there, and are kept."""
+    await fetch(store, 1, 2, 3, 4, 5)
+    hands.wait(RECENT + 1)
+    settings = Settings(store.layout.root, upstream=read_upstreams(TABLES), read_only=True)
+    app = build(store, settings)
+    async with app.lifespan_context(app):
+        await until(lambda: disk(store) <= 3 * SIZE)
