@@ -13,7 +13,7 @@ from storage.batches import loads
 from storage.database import Connection
 from storage.digest import Digest
 from storage.history import note_move
-from storage.holdings import Chosen, Holdings, Place, load_holdings
+from storage.holdings import Chosen, Holdings, Place, count_bytes, load_holdings
 from storage.least_used import Choice, least_used
 from storage.locks import held
 from storage.manifests import drop_manifest
@@ -75,7 +75,8 @@ class Evictor:
                     break
                 await self._require_sound_index(connection)
                 await self._take(holdings, choice, evicted)
-                evicted.left = choice.left
+                # Not by the choice: some of it stays where it was used meanwhile.
+                evicted.left = await settle(asyncio.to_thread(count_bytes, connection, chosen, inside))
         return evicted
 
     async def _require_sound_index(self, connection: Connection) -> None:

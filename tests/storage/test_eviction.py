@@ -359,3 +359,13 @@ async def test_pulls_fetches_and_pushes_beside_it(store: Store) -> None:
     )
     assert rows == [(sum(1 for _ in store.blobs.walk()), disk(store))]
     assert {name for name, _ in found} >= {"team/app"}
+
+
+async def test_what_is_left_counts_what_would_not_go(
+    store: Store, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where it is pulled at every attempt."""
+    await three_images(store, hands)
+    monkeypatch.setattr(eviction, "_drop_manifest", lambda *_: False)
+    report = await evict(store, 0)
+    assert report == Evicted(left=disk(store))
