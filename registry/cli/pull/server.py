@@ -70,6 +70,8 @@ class Server:
         fields = {"Accept": ", ".join(MEDIA_TYPES)}
         with self._ask(image, f"manifests/{reference}", fields) as answer, _explained():
             raw = answer.read(MAX_MANIFEST + 1)
+            if answer.length and len(raw) <= MAX_MANIFEST:  # read takes an early end for the end
+                raise Interrupted(f"the connection ended {answer.length} bytes too early")
         said = answer.getheader("Docker-Content-Digest") or ""
         try:
             digest = reference if isinstance(reference, Digest) else Digest.parse(said)

@@ -244,3 +244,10 @@ def test_who_stops_early_leaves_no_thread() -> None:
         assert str(next(running).image) == "docker.io/library/fast:latest"
         running.close()
     assert not [each for each in threading.enumerate() if each.name.startswith("pull")]
+
+
+def test_a_manifest_that_breaks_off_is_asked_for_again() -> None:
+    with standing(Stand(faults=[Fault("/manifests/", cut=20)])) as stand:
+        stand.add("library/a:latest", b"layer")
+        (found,) = pull(stand, "a").values()
+        assert (found.error, stand.count("/manifests/")) == ("", 2)
