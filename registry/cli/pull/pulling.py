@@ -131,7 +131,6 @@ class Pull:
         work.digest = self._read(work, work.image.reference, blobs, _DEPTH)
         with work.lock:
             work.waiting += len(blobs)
-        self._progress.expect(sum(each.size for each in blobs.values()))
         for blob in blobs.values():
             self._submit(pool, work.image, blob).add_done_callback(partial(self._landed, work, blob.size))
 
@@ -151,6 +150,7 @@ class Pull:
         key = (image.host, image.repository, blob.digest)
         with self._lock:
             if key not in self._blobs:
+                self._progress.expect(blob.size)
                 self._blobs[key] = pool.submit(self._fetch, image, blob)
             return self._blobs[key]
 
@@ -198,9 +198,12 @@ class Pull:
             raise PullFailed("it was stopped")
 
     def _found(self, work: _Work, future: Future[None]) -> None:
-        self._end(work, future.exception())
+        if not future.cancelled():
+            self._end(work, future.exception())
 
     def _landed(self, work: _Work, size: int, future: Future[bool | None]) -> None:
+        if future.cancelled():  # it all ends, and nobody waits for this
+            return
         failure = future.exception()
         if failure is None:
             work.take(size, future.result())

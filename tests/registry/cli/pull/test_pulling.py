@@ -65,8 +65,10 @@ def test_what_two_images_of_a_repository_share_is_fetched_once() -> None:
     with standing(Stand()) as stand:
         stand.add("library/a:v1", LARGE, seed="1")
         stand.add("library/a:v2", LARGE, seed="2")
-        found = pull(stand, "a:v1", "a:v2")
+        meter = Meter()
+        found = pull(stand, "a:v1", "a:v2", meter=meter)
         assert stand.count(str(Digest.of(LARGE))) == 1
+        assert meter.done == meter.total == sum(map(len, stand.blobs.values()))
     assert [each.size > len(LARGE) for each in found.values()] == [True, True]
 
 
@@ -244,6 +246,18 @@ def test_who_stops_early_leaves_no_thread() -> None:
         assert str(next(running).image) == "docker.io/library/fast:latest"
         running.close()
     assert not [each for each in threading.enumerate() if each.name.startswith("pull")]
+
+
+def test_who_stops_while_images_wait_for_their_turn_is_told_of_no_mistake(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with standing(Stand(faults=[Fault("/blobs/", status=503, times=99)])) as stand:
+        stand.add("library/slow:latest", LARGE)
+        work = Pull(Server(stand.url), AMD, Progress(lambda _: None, lambda _: None), pause=60)
+        running = work.run([parse_image(each) for each in ("b", "slow", "c", "d", "e")], 1)
+        assert str(next(running).image) == "docker.io/library/b:latest"
+        running.close()
+    assert not caplog.records
 
 
 def test_a_manifest_that_breaks_off_is_asked_for_again() -> None:
