@@ -110,7 +110,8 @@ class Keeper:
             head = await self._client.head(self.remote.repository, tag, ACCEPT)
             same = head.digest == here or await move_tag(self.registry, self.name, tag, head.digest)
             if not same:
-                await self._keep(await self._ask(tag), tag)
+                # Not `_keep`: a tag that could not be moved must not be noted as asked for, and so as fresh.
+                await keep_manifest(self.registry, self.name, await self._ask(tag), [tag])
         except UpstreamMissing:
             self._missing.add(self.name, tag, self.upstream.negative_ttl)
             await remove_tag(self.registry, self.name, tag)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.cache.freshness import STALE
+from registry.cache.freshness import FAILED, STALE
 from storage.digest import Digest
+from storage.errors import StoreFull
 from tests.api.world import push_manifest
 from tests.builders import OCI_INDEX, index
 from tests.cache.places import UP, Place, caching, new_name, states
@@ -91,6 +92,25 @@ async def test_an_old_one_is_asked_for_first(moving: Moving) -> None:
     assert await moving.pull() == second
     assert moving.asked() == []
     assert states(moving.place) == ["miss", "miss", "hit", "hit"]
+
+
+async def test_what_cannot_be_kept_makes_nothing_older_fresh(
+    moving: Moving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await moving.move()
+    await moving.pull()
+    second = await moving.move()
+    moving.place.clock.now += 1000
+
+    async def full(*_: object) -> None:
+        raise StoreFull("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(moving.place.store.blobs, "put", full)
+        for _ in range(2):
+            answer = await moving.place.client.get(f"/v2/{UP}/{moving.name}/manifests/v1")
+            assert (answer.content, answer.headers["Warning"]) == (first, FAILED)
+    assert await moving.pull() == second
 
 
 async def test_a_tag_that_moves_back_is_not_fetched_again(moving: Moving) -> None:
