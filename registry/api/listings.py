@@ -48,15 +48,21 @@ async def tags(call: Call) -> Response:
     limit, source = page_size(call), call.source
     found = await source.tags(after=call.query("last") or "", limit=limit + 1)
     path = repository_path(call.name, "tags", "list")
-    headers = _next(path, found, limit)
+    headers = _next(path, found, limit, **_namespace(call))
     return json_response({"name": call.name, "tags": found[:limit]}, headers=headers, lasting=source.lasting)
 
 
-def _next(path: str, found: list[str], limit: int) -> dict[str, str]:
+def _namespace(call: Call) -> dict[str, str]:
+    """A link without it would lead to another registry's repository of that name."""
+    namespace = call.query("ns")
+    return {"ns": namespace} if namespace else {}
+
+
+def _next(path: str, found: list[str], limit: int, **query: str) -> dict[str, str]:
     """A link if there is more; none for `n=0`, which would lead nowhere."""
     if len(found) <= limit or limit == 0:
         return {}
-    return {"Link": next_link(path, last=found[limit - 1], n=str(limit))}
+    return {"Link": next_link(path, last=found[limit - 1], n=str(limit), **query)}
 
 
 async def referrers(call: Call) -> Response:
@@ -72,6 +78,7 @@ async def referrers(call: Call) -> Response:
     if more and rows:
         query = {"last": f"{rows[-1].artifact_type}@{rows[-1].digest}", "n": str(limit)}
         query |= {"artifactType": artifact_type} if artifact_type else {}
+        query |= _namespace(call)
         headers["Link"] = next_link(repository_path(call.name, "referrers", str(call.digest)), **query)
     body = ",".join(map(_descriptor, rows))
     index = f'{{"schemaVersion":2,"mediaType":"{_INDEX}","manifests":[{body}]}}'

@@ -250,3 +250,17 @@ async def test_referrers_are_listed_as_they_are_there(moving: Moving) -> None:
     moving.place.proxy.rules[:] = [Rule(Fault(404))]
     moving.place.clock.now += 61
     assert (await client.get(target)).status_code == 404
+
+
+async def test_a_namespace_is_that_of_the_next_page_too(moving: Moving) -> None:
+    subject = await moving.move()
+    named = {"mediaType": OCI_INDEX, "digest": str(Digest.of(subject)), "size": len(subject)}
+    for number in range(2):
+        signature = index(subject=named, artifact_type=f"application/x{number}")
+        await push_manifest(moving.place.origin, moving.name, signature, f"x{number}")
+    client, base = moving.place.client, f"/v2/{moving.name}"
+    first = await client.get(f"{base}/tags/list?ns={UP}&n=1")
+    assert (await client.get(first.links["next"]["url"])).json()["tags"] == ["x0"]
+    first = await client.get(f"{base}/referrers/{Digest.of(subject)}?ns={UP}&n=1")
+    (found,) = (await client.get(first.links["next"]["url"])).json()["manifests"]
+    assert found["artifactType"] == "application/x1"
