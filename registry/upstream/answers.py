@@ -39,6 +39,8 @@ def find_fault(name: str, answer: Answer, *, own: bool, logged_in: bool) -> Upst
         return UpstreamFailed(name, f"the host that it redirects to answered {status}")
     if status == 403 and not logged_in:
         return UpstreamDenied(name, "it refuses to answer (403)")
+    if status == 416:  # the bytes that came before it are none of the blob's, and must not be gone on with
+        return UpstreamForged(name, "it has no bytes where those that came before end (416)")
     # Any other 4xx is of this request alone, not of the upstream's health: whoever asks may make one up.
     if 400 <= status < 500 and status != 408:
         return UpstreamMissing(name, f"it has no such thing ({status})")

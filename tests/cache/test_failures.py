@@ -146,6 +146,17 @@ async def test_bytes_that_rot_here_are_fetched_again(place: Place) -> None:
     await pull_all(place, image)
 
 
+async def test_bytes_behind_the_end_stand_in_the_way_once(place: Place) -> None:
+    """Left by a transfer without a length that broke off: the upstream has no range behind them."""
+    image = await push(place.origin, new_name())
+    digest = Digest.of(image.layer)
+    with open(place.store.layout.fetch(f"@{UP}/{image.name}", digest), "wb") as file:
+        file.write(image.layer + b"more")
+    assert (await get(place, image, f"blobs/{digest}")).status_code == 502
+    answer = await get(place, image, f"blobs/{digest}")
+    assert (answer.status_code, answer.content) == (200, image.layer)
+
+
 async def test_a_full_disk_stops_no_manifest(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     image = await push(place.origin, new_name())
 
