@@ -79,7 +79,8 @@ class Entry:
         return {"cache": self.cache, "upstream": self.upstream} if self.cache else {}
 
     def note_cache(self, upstream: str, cache: str) -> None:
-        self.upstream, self.cache = upstream, cache
+        # What was pushed here is nothing that an upstream's figures count.
+        self.upstream, self.cache = upstream if cache else "", cache
 
     def watch(self, send: Send) -> Send:
         async def watched(message: Message) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from registry.access import Action, Actor, Operation
+from registry.api.cache_count import CacheCount
 from registry.errors import Denied
 from storage.digest import Digest
 from tests.api.world import push_manifest
@@ -34,6 +35,14 @@ async def test_the_upstream_comes_first(place: Place) -> None:
     assert await get(place, name, f"blobs/{Digest.of(theirs.layer)}") == (200, theirs.layer)
     await place.origin.delete(f"/v2/{name}/manifests/v1")
     assert await get(place, name) == (200, ours.manifest)
+
+
+async def test_what_was_pushed_is_in_no_figure_of_an_upstream(place: Place) -> None:
+    name, counted = new_name(), list[str]()
+    ours = await push(place.client, name)
+    place.gate._witnesses = [CacheCount(lambda _, what, __: counted.append(what))]
+    assert await get(place, name) == (200, ours.manifest)
+    assert counted == []
 
 
 async def test_what_is_named_by_digest_is_asked_for_last(place: Place) -> None:
