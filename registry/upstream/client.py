@@ -23,6 +23,7 @@ _INDEX = "application/vnd.oci.image.index.v1+json"
 _LARGEST_MANIFEST = 4 * 2**20
 _LARGEST_PAGE = 4 * 2**20
 _MOST_PAGES = 10_000
+_LARGEST_LIST = 32 * 2**20  # of all its pages, which are held at once: ten thousand of the largest are 40 GB
 _NOTHING: tuple[bytes, ...] = ()
 
 
@@ -153,12 +154,13 @@ class UpstreamClient:
     async def _pages(
         self, repository: RepositoryName, path: str, query: str, accept: str
     ) -> AsyncIterator[bytes]:
-        page = path + query
+        page, left = path + query, _LARGEST_LIST
         for _ in range(_MOST_PAGES):
             async with self._exchange.ask("GET", repository, page, {"Accept": accept}) as answer:
                 self._require_whole(answer)
                 with self._exchange.body():
-                    raw = await read_all(answer, self._upstream.name, _LARGEST_PAGE)
+                    raw = await read_all(answer, self._upstream.name, min(_LARGEST_PAGE, left))
+                left -= len(raw)
                 link = answer.fields.get("link", "")
             yield raw
             if not link:

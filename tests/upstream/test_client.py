@@ -226,6 +226,16 @@ async def test_pages_at_another_place(content: Content, link: str) -> None:
         assert len(proxy.seen) == 1
 
 
+async def test_pages_without_end(content: Content, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.upstream.client._LARGEST_LIST", 100)
+    async with proxying() as proxy, connected(proxy.url, **LOGIN) as client:
+        page = Fault(200, {"Link": '<?x=1>; rel="next"'}, b'{"tags":["a","b","c"]}')  # 22 bytes
+        proxy.rules.append(Rule(page))
+        with pytest.raises(UpstreamForged, match="more than"):
+            await tags(client, content)
+        assert len(proxy.seen) == 5
+
+
 async def size(client: UpstreamClient, content: Content) -> object:
     return await client.blob_size(APP, content.layer_digest)
 
