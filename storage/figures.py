@@ -74,12 +74,6 @@ def read(connection: Connection) -> dict[str, Tally]:
     }
 
 
-def forget(connection: Connection, upstream: str) -> None:
-    """Count from nothing again."""
-    connection.execute("DELETE FROM figures WHERE upstream = ?", (upstream,))
-    connection.execute("DELETE FROM upstreams WHERE name = ?", (upstream,))
-
-
 def _read_states(connection: Connection) -> dict[str, tuple[int, State]]:
     rows = connection.execute(
         "SELECT name, since, answered, failed, why, resting FROM upstreams ORDER BY name"

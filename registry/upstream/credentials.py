@@ -4,6 +4,7 @@ import base64
 from collections.abc import Callable
 
 from registry.auth.watched import Watched
+from registry.strict_json import JsonInvalid, loads
 from registry.upstream.settings import Upstream
 
 _LARGEST = 16_384  # characters: what fits a head
@@ -35,6 +36,17 @@ class Credentials:
 def is_token(text: str) -> bool:
     """Whether a head can carry it: one word of ASCII."""
     return 0 < len(text) <= _LARGEST and text.isascii() and text.isprintable() and " " not in text
+
+
+def read_grant(raw: bytes) -> tuple[str, object] | None:
+    """The token in a token server's answer, and what that says of its life in seconds; None: it has none."""
+    try:
+        found = loads(raw)
+    except JsonInvalid:
+        return None
+    fields = found if isinstance(found, dict) else {}
+    token = fields.get("token") or fields.get("access_token")
+    return (token, fields.get("expires_in")) if isinstance(token, str) and is_token(token) else None
 
 
 def _watch(path: str, read: Callable[[bytes], str]) -> Watched[str] | None:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from registry.strict_json import JsonInvalid, loads
 from registry.upstream.breaker import busy, read_retry_after
 from registry.upstream.challenges import Challenge
-from registry.upstream.credentials import Credentials, is_token
+from registry.upstream.credentials import Credentials, read_grant
 from registry.upstream.errors import UpstreamAstray, UpstreamDenied, UpstreamFailed, UpstreamMissing
 from registry.upstream.origins import Origin, is_listed, read_origin
 from registry.upstream.settings import Upstream
@@ -144,15 +143,9 @@ class Login:
             raise UpstreamFailed(name, f"{origin} answered {status}", read_retry_after(retry_after))
 
     def _read(self, raw: bytes, origin: Origin) -> _Token:
-        try:
-            found = loads(raw)
-        except JsonInvalid:
-            found = None
-        fields = found if isinstance(found, dict) else {}
-        token = fields.get("token") or fields.get("access_token")
-        if not isinstance(token, str) or not is_token(token):
+        if not (granted := read_grant(raw)):
             raise UpstreamFailed(self._upstream.name, f"{origin} sent no token")
-        life = fields.get("expires_in")
+        token, life = granted
         seconds = life if isinstance(life, int) and life > 0 else _USUAL
         seconds = min(seconds, _LONGEST)
         return _Token(f"Bearer {token}", self._clock() + max(seconds - _EARLY, seconds / 2))

@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from storage.database import Connection
-from storage.figures import Counts, State, Tally, add, forget, read
+from storage.figures import Counts, State, Tally, add, read
 from storage.store import Store, open_store
 from tests.storage.conftest import Opener
 
@@ -56,19 +55,6 @@ async def test_the_later_is_what_is_known(opener: Opener, before: State, seen: S
     await add(store.database, {}, {HUB: before}, 1)
     await add(store.database, {}, {HUB: seen}, 2)
     assert found(store)[HUB] == Tally({}, 1, after)
-
-
-async def test_one_is_counted_from_nothing_again(opener: Opener) -> None:
-    store = opener()
-    await add(store.database, {(HUB, "hit"): 1, (QUAY, "hit"): 2}, {HUB: FAILED}, 1)
-
-    def change(connection: Connection) -> None:
-        forget(connection, HUB)
-
-    await store.database.write(change)
-    assert found(store) == {QUAY: Tally({"hit": 2}, 1, State())}
-    await add(store.database, {(HUB, "hit"): 1}, {}, 9)
-    assert found(store)[HUB] == Tally({"hit": 1}, 9, State())
 
 
 async def test_no_answer_has_to_be_worked_out_again(opener: Opener) -> None:

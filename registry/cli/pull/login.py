@@ -10,9 +10,8 @@ from urllib.parse import urlencode
 
 from registry.auth.addresses import is_safe
 from registry.cli.pull.errors import Interrupted, LoginRefused, PullFailed
-from registry.strict_json import JsonInvalid, loads
 from registry.upstream.challenges import Challenge
-from registry.upstream.credentials import is_token
+from registry.upstream.credentials import read_grant
 from registry.upstream.origins import Origin, read_origin
 
 _SECONDS = 10.0
@@ -60,7 +59,9 @@ def ask_token(
         raise PullFailed(f"{read_origin(realm)} gives no token: it answers {error.code}") from None
     except (OSError, http.client.HTTPException) as error:
         raise Interrupted(f"{read_origin(realm)} does not answer: {error}") from error
-    return f"Bearer {_read(raw, realm)}"
+    if not (granted := read_grant(raw)):
+        raise PullFailed(f"{read_origin(realm)} sent no token")
+    return f"Bearer {granted[0]}"
 
 
 def _require_safe(realm: str, origin: Origin) -> None:
@@ -71,15 +72,3 @@ def _require_safe(realm: str, origin: Origin) -> None:
         fine = False
     if not fine:
         raise PullFailed(f"{origin} sends logins to {realm[:100]!r}, which is neither itself nor https")
-
-
-def _read(raw: bytes, realm: str) -> str:
-    try:
-        found = loads(raw)
-    except JsonInvalid:
-        found = None
-    fields = found if isinstance(found, dict) else {}
-    token = fields.get("token") or fields.get("access_token")
-    if not isinstance(token, str) or not is_token(token):
-        raise PullFailed(f"{read_origin(realm)} sent no token")
-    return token
