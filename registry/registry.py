@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from registry.changes import Change, Guards, Listeners
 from registry.manifests import Manifest, read_manifest
+from registry.memory import give_back
 from registry.names import Reference
 from registry.pulls import Pulls
 from registry.recent import Recent
@@ -76,7 +77,7 @@ class Registry:
         if len(raw) < _LARGE:
             return _parse(raw, content_type, reference)
         async with self._parses:
-            return await asyncio.to_thread(_parse, raw, content_type, reference)
+            return await asyncio.to_thread(_parse_large, raw, content_type, reference)
 
     def tell(self, change: Change) -> None:
         """Let every listener know; none can fail the request."""
@@ -85,6 +86,13 @@ class Registry:
                 listener.notify(change)
             except Exception:
                 log.exception("a listener failed on %s", change)
+
+
+def _parse_large(raw: bytes, content_type: str | None, reference: Reference) -> Manifest:
+    try:
+        return _parse(raw, content_type, reference)
+    finally:
+        give_back()
 
 
 def _parse(raw: bytes, content_type: str | None, reference: Reference) -> Manifest:

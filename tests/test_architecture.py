@@ -19,7 +19,7 @@ LAYERS = (
     ),
     ("registry.retention_rules", "registry.tables", "registry.quotas", "registry.build_caches"),
     ("registry.names", "registry.descriptors", "registry.manifests", "registry.conditions"),
-    ("registry.changes", "registry.access", "registry.pulls", "registry.recent"),
+    ("registry.changes", "registry.access", "registry.pulls", "registry.recent", "registry.memory"),
     (
         *("registry.registry", "registry.uploads", "registry.repository", "registry.auth"),
         "registry.sources",
