@@ -62,11 +62,14 @@ class Wire:
 
 @dataclass(slots=True)
 class Results:
-    """`firsts`: seconds from the upstream's first byte to each client's. `fetched`: bytes over the wire."""
+    """`firsts`: seconds from the upstream's first byte to each client's. `fetched`: a layer's bytes over the
+    wire. `requests` are for the layer, `asked` for the manifest.
+    """
 
     firsts: list[float] = field(default_factory=list)
     fetched: int = 0
     requests: int = 0
+    asked: int = 0
     crowd: float = 0.0
     direct: list[float] = field(default_factory=list)
     cold: list[float] = field(default_factory=list)
@@ -134,7 +137,9 @@ def meet(folder: Path, relay: Wire, payload: Payload, options: argparse.Namespac
             results.crowd = time.monotonic() - begun
         if not pull(server, _CACHED, payload).right:
             raise Failed("the cache kept other bytes")
-    blobs = [each for each in relay.heard() if "/blobs/" in str(each["target"])]
+    heard = relay.heard()
+    blobs = [each for each in heard if "/blobs/" in str(each["target"])]
+    results.asked = len([each for each in heard if "/manifests/" in str(each["target"])])
     results.requests, results.fetched = len(blobs), sum(int(each["count"]) for each in blobs)
     first = min(float(each["first"]) for each in blobs)
     results.firsts = sorted(each.first - first for each in pulls)
@@ -166,6 +171,7 @@ def rows(results: Results, payload: Payload, options: argparse.Namespace) -> Seq
     return [
         ["", "", "must show"],
         [f"{who}: blob requests upstream", str(results.requests), "1"],
+        ["manifest requests upstream", str(results.asked), "1"],
         ["bytes from the upstream beyond the blob's", str(over), "a head's"],
         ["first byte after the upstream's, the last client", f"{results.firsts[-1] * 1e3:.0f} ms", "200 ms"],
         ["all clients done", f"{results.crowd:.1f} s", ""],

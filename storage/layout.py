@@ -4,7 +4,8 @@
     ROOT/blobs/sha256/ab/<hex>   mode 0400; complete and correct from the instant the name exists
     ROOT/uploads/<uuid4>         a session's bytes; its length is its offset
     ROOT/uploads/<uuid4>.new     a second name on its way to blobs/; meaningless after a crash
-    ROOT/fetches/<name>          a blob on its way from elsewhere into a repository; locked by who fetches it
+    ROOT/fetches/<name>          a blob on its way from elsewhere into a repository; locked by who fetches it.
+                                 An empty one may be of a manifest that some worker is asking for
     ROOT/fetches/<name>.size     how many bytes it will have; there once they have begun to come
     ROOT/fetches/<name>.new      as of a session
     ROOT/quarantine/             bytes that failed verification

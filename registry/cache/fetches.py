@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from registry.cache.alone import alone
 from registry.cache.fetch import Fetch
 from registry.cache.wanted import Wanted
 from storage import contracts
@@ -49,6 +50,10 @@ class Fetches:
                 yield stored
         finally:
             fetch.readers -= 1
+
+    def alone(self, repository: str, what: str, patience: float) -> AbstractAsyncContextManager[float | None]:
+        """As registry.cache.alone has it."""
+        return alone(self._store, repository, what, patience)
 
     async def close(self) -> None:
         for task in self._tasks:

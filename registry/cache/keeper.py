@@ -40,6 +40,9 @@ class Fetching(Protocol):
     """Every blob that is wanted is fetched once, however many want it."""
 
     def open(self, wanted: Wanted) -> AbstractAsyncContextManager[BlobFile]: ...
+    def alone(
+        self, repository: str, what: str, patience: float
+    ) -> AbstractAsyncContextManager[float | None]: ...
     async def close(self) -> None: ...
 
 
@@ -101,10 +104,35 @@ class Keeper:
         return False
 
     async def _bring(self, reference: Reference) -> Brought:
-        fetched = await self._ask(reference)
-        return await self._keep(fetched, reference), fetched.raw
+        async with self._alone("bring", reference) as waited:
+            if waited is not None and (found := await self._kept(reference)):
+                return found
+            fetched = await self._ask(reference)
+            return await self._keep(fetched, reference), fetched.raw
+
+    async def _kept(self, reference: Reference) -> Brought | None:
+        """What another worker has brought meanwhile."""
+        manifests = self.registry.names.manifests
+        try:
+            row = (
+                await manifests.find(self.name, reference)
+                if isinstance(reference, Digest)
+                else await manifests.resolve(self.name, reference)
+            )
+            return row, await self.registry.blobs.read(row.digest)
+        except StorageError:
+            return None
+
+    def _alone(self, verb: str, reference: Reference) -> AbstractAsyncContextManager[float | None]:
+        return self._fetches.alone(self.name, f"{verb} {reference}", self.upstream.deadline)
 
     async def _refresh(self, tag: Tag, here: Digest) -> None:
+        async with self._alone("refresh", tag) as waited:
+            # An answer that is no older than the wait is another worker's, which came meanwhile.
+            if waited is None or (age := await self.age(tag)) is None or age > waited:
+                await self._ask_again(tag, here)
+
+    async def _ask_again(self, tag: Tag, here: Digest) -> None:
         # A HEAD first: it costs little everywhere, and at Docker Hub nothing of what one may pull.
         try:
             head = await self._client.head(self.remote.repository, tag, ACCEPT)
