@@ -127,6 +127,10 @@ class Repository:
             raise ManifestMissing(row.digest)
         return raw
 
+    async def parse(self, raw: bytes, content_type: str | None, reference: Reference) -> Manifest:
+        """As Registry.parse."""
+        return await self._registry.parse(raw, content_type, reference)
+
     async def put_manifest(
         self,
         reference: Reference,

@@ -4,6 +4,7 @@ from starlette.responses import Response
 
 from registry.api.errors import TooManyTags
 from registry.api.wire import IMMUTABLE, Call, Lasting, digest_headers, manifest_body, repository_path
+from registry.cache.children import put_manifest
 from registry.names import Reference, Tag
 from registry.sources import Found
 from storage.digest import Digest
@@ -39,8 +40,14 @@ async def write(call: Call) -> Response:
     condition = call.condition()
     content_type = call.request.headers.get("content-type")
     async with manifest_body(call.request, call.held) as raw:
-        manifest = await call.repository.put_manifest(
-            _reference(call), raw, content_type, tags=tags, condition=condition
+        manifest = await put_manifest(
+            call.repository,
+            call.upstream,
+            _reference(call),
+            raw,
+            content_type,
+            tags=tags,
+            condition=condition,
         )
     digest = manifest.descriptor.digest
     headers = digest_headers(digest) | {"Location": repository_path(call.name, "manifests", str(digest))}

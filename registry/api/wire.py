@@ -81,13 +81,17 @@ class Call:
     def source(self) -> Source:
         """What a pull is served from."""
         way, opened = self.way, self.open_remote
-        if way is None or way.remote is None or opened is None:
-            return self.repository
-        if way.local is None:
+        if way and way.remote and not way.local and opened:
             return opened(way.remote)
-        if not self.may(Operation(Action.PULL, way.remote.public)):
-            return self.repository
-        return UpstreamFirst(opened(way.remote), self.repository)
+        return UpstreamFirst(upstream, self.repository) if (upstream := self.upstream) else self.repository
+
+    @property
+    def upstream(self) -> CachedRepository | None:
+        """What the default one has under a name that can be pushed to, if the actor may pull that, too."""
+        way, opened = self.way, self.open_remote
+        if way is None or way.remote is None or way.local is None or opened is None:
+            return None
+        return opened(way.remote) if self.may(Operation(Action.PULL, way.remote.public)) else None
 
     @property
     def pushed(self) -> Source:

@@ -37,6 +37,7 @@ class Fetch:
         self._file: contracts.Fetch | None = None
         self.progress = Progress(wanted.size)
         self.readers = 0
+        self.ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._brought = self._loop.time()  # when the last byte came, whoever fetches
 
@@ -76,6 +77,7 @@ class Fetch:
         finally:
             self._file = None
             self._turn.give_back()
+            self.ended.set()
 
     def _fail(self, why: str) -> None:
         self.progress.fail(UpstreamFailed(self._wanted.upstream, why))

@@ -1,8 +1,8 @@
 """The fetches of one worker: whoever wants the same blob at the same time shares one, over all workers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 
 from registry.cache.alone import alone
 from registry.cache.fetch import Fetch
@@ -38,9 +38,7 @@ class Fetches:
         Raises what the upstream's answer was, or StoreFull, StoreDegraded. What fails later is raised by the
         file's own calls.
         """
-        fetch = self._under_way.get(wanted.key) or self._begin(wanted)
-        fetch.readers += 1
-        try:
+        with self._join(wanted) as fetch:
             await fetch.progress.await_begin()
             with fetch.share() as file:
                 if file is not None:
@@ -48,6 +46,19 @@ class Fetches:
                     return
             async with self._blobs.open(wanted.digest) as stored:
                 yield stored
+
+    async def land(self, wanted: Wanted) -> None:
+        """Wait until it is the repository's. Raises what keeps it from coming."""
+        with self._join(wanted) as fetch:
+            await fetch.ended.wait()
+            fetch.progress.require()
+
+    @contextmanager
+    def _join(self, wanted: Wanted) -> Iterator[Fetch]:
+        fetch = self._under_way.get(wanted.key) or self._begin(wanted)
+        fetch.readers += 1
+        try:
+            yield fetch
         finally:
             fetch.readers -= 1
 

@@ -40,6 +40,7 @@ class Fetching(Protocol):
     """Every blob that is wanted is fetched once, however many want it."""
 
     def open(self, wanted: Wanted) -> AbstractAsyncContextManager[BlobFile]: ...
+    async def land(self, wanted: Wanted) -> None: ...
     def alone(
         self, repository: str, what: str, patience: float
     ) -> AbstractAsyncContextManager[float | None]: ...
@@ -179,8 +180,7 @@ class Keeper:
         try:
             size = await self._client.blob_size(self.remote.repository, digest)
         except UpstreamMissing:
-            self._missing.add(self.name, blob_of(digest), self.upstream.negative_ttl)
-            raise BlobMissing(digest) from None
+            raise self._lacks(digest) from None
         self._patience.regain(self.upstream.name)
         return size
 
@@ -207,7 +207,22 @@ class Keeper:
     @asynccontextmanager
     async def fetch(self, digest: Digest) -> AsyncIterator[BlobFile]:
         """The blob, which may still be landing. Raises BlobMissing, UpstreamError, StorageError."""
-        wanted = Wanted(
+        async with AsyncExitStack() as stack:
+            try:
+                file = await stack.enter_async_context(self._fetches.open(self._wanted(digest)))
+            except UpstreamMissing:
+                raise self._lacks(digest) from None
+            yield file
+
+    async def land(self, digest: Digest) -> None:
+        """Wait until all of it is here. Raises BlobMissing, UpstreamError, StorageError."""
+        try:
+            await self._fetches.land(self._wanted(digest))
+        except UpstreamMissing:
+            raise self._lacks(digest) from None
+
+    def _wanted(self, digest: Digest) -> Wanted:
+        return Wanted(
             upstream=self.upstream.name,
             repository=self.name,
             digest=digest,
@@ -216,13 +231,11 @@ class Keeper:
             held=partial(self._holds, digest),
             landed=partial(self.registry.names.links.claim, self.name, digest, self.registry.blobs.size),
         )
-        async with AsyncExitStack() as stack:
-            try:
-                file = await stack.enter_async_context(self._fetches.open(wanted))
-            except UpstreamMissing:
-                self._missing.add(self.name, blob_of(digest), self.upstream.negative_ttl)
-                raise BlobMissing(digest) from None
-            yield file
+
+    def _lacks(self, digest: Digest) -> BlobMissing:
+        """The upstream has said so."""
+        self._missing.add(self.name, blob_of(digest), self.upstream.negative_ttl)
+        return BlobMissing(digest)
 
     async def _holds(self, digest: Digest) -> bool:
         try:

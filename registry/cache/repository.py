@@ -10,7 +10,7 @@ from typing import Final
 from registry.cache.freshness import FAILED, STALE, Age, judge
 from registry.cache.keeper import Keeper, blob_of
 from registry.cache.listings import page_of
-from registry.names import Reference, Tag
+from registry.names import Reference, RepositoryName, Tag
 from registry.repository import Repository
 from registry.sources import Found, Note
 from registry.upstream.errors import UpstreamError, UpstreamMissing
@@ -31,6 +31,11 @@ class CachedRepository:
         self._kept = Repository(keeper.registry, keeper.name, allows=lambda _: False)
         self._note = partial(note, keeper.upstream.name)
         self._brought: dict[Digest, bytes] = {}
+
+    @property
+    def name(self) -> RepositoryName:
+        """The index's."""
+        return self._kept.name
 
     async def is_known(self) -> bool:
         """Whether anything of it was ever fetched."""
@@ -68,6 +73,11 @@ class CachedRepository:
             return
         async with self._keeper.fetch(digest) as file:
             yield file
+
+    async def land(self, digest: Digest) -> None:
+        """Wait until all of it is here. Raises BlobMissing, UpstreamError."""
+        if await self.known_size(digest) is None:
+            await self._keeper.land(digest)
 
     async def blob_bytes(self, digest: Digest) -> bytes:
         return await self._kept.blob_bytes(digest)
