@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from registry.api.errors import TooManyTags
-from registry.api.wire import IMMUTABLE, Call, Lasting, digest_headers, manifest_body, repository_path
+from registry.api.wire import IMMUTABLE, Call, Lasting, digest_headers, manifest_body
 from registry.cache.children import put_manifest
 from registry.names import Reference, Tag
 from registry.sources import Found
@@ -33,7 +33,6 @@ async def head(call: Call) -> Response:
 
 async def write(call: Call) -> Response:
     """PUT by tag or digest, with any number of `?tag=` more."""
-    assert call.name is not None
     tags = [Tag(text) for text in call.request.query_params.getlist("tag")]
     if len(tags) > MOST_TAGS:
         raise TooManyTags(len(tags), MOST_TAGS)
@@ -50,7 +49,7 @@ async def write(call: Call) -> Response:
             condition=condition,
         )
     digest = manifest.descriptor.digest
-    headers = digest_headers(digest) | {"Location": repository_path(call.name, "manifests", str(digest))}
+    headers = digest_headers(digest) | {"Location": call.path_to("manifests", str(digest))}
     if tags:
         headers["OCI-Tag"] = ", ".join(tags)
     if manifest.subject:

@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from registry.access import Action, Operation
-from registry.api.wire import Call, repository_path
+from registry.api.wire import Call
 from registry.cache.routing import public_name
 from registry.errors import NameInvalid
 from registry.names import RepositoryName
@@ -67,11 +67,10 @@ async def cancel(call: Call) -> Response:
 
 
 def created(call: Call, digest: Digest) -> Response:
-    assert call.name is not None
     return Response(
         status_code=201,
         headers={
-            "Location": repository_path(call.name, "blobs", str(digest)),
+            "Location": call.path_to("blobs", str(digest)),
             "Docker-Content-Digest": str(digest),
         },
     )
@@ -79,9 +78,8 @@ def created(call: Call, digest: Digest) -> Response:
 
 def _progress(call: Call, upload: str, offset: int) -> dict[str, str]:
     """`Range` is inclusive, so that no bytes and one byte look alike; docker accepts nothing else."""
-    assert call.name is not None
     return {
-        "Location": repository_path(call.name, "blobs", "uploads", upload),
+        "Location": call.path_to("blobs", "uploads", upload),
         "Range": f"0-{max(offset - 1, 0)}",
         "Docker-Upload-UUID": upload,
     }

@@ -98,6 +98,12 @@ class Call:
         """The same for one who may be about to push, and then leaves out what is said to be here."""
         return self.repository if self.way and self.way.local and self._may_here(Action.PUSH) else self.source
 
+    def path_to(self, *rest: str) -> str:
+        """Below the repository, for who asks again as this request did."""
+        assert self.name is not None
+        path, namespace = repository_path(self.name, *rest), self.query("ns")
+        return path if not namespace or self._place == self.name else f"{path}?{urlencode({'ns': namespace})}"
+
     def locate(self, name: RepositoryName) -> RepositoryName:
         """Under which name the index has what that leads to."""
         return self.find_way(name).kept

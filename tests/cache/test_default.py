@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from registry.access import Action, Actor, Operation
@@ -166,3 +167,25 @@ async def test_plain_names_are_pushed_to_and_deleted_as_ever(place: Place, actio
         assert (await place.client.delete(f"/v2/{name}/manifests/ours")).status_code == 202
     assert (await get(place, name, "manifests/ours"))[0] == (404 if action is Action.DELETE else 200)
     assert await get(place, name, f"manifests/{Digest.of(ours.manifest)}") == (200, ours.manifest)
+
+
+@pytest.mark.parametrize(("said", "query"), [("team/ours", f"?ns={UP}"), (f"{UP}/team/ours", "")])
+async def test_a_push_under_an_upstreams_name_goes_on_where_it_began(
+    said: str, query: str, tmp_path: Path, upstream: str
+) -> None:
+    """containerd says the namespace at the beginning, and then follows Location."""
+    async with caching(tmp_path, upstream, local=(f"{UP}/team/*",)) as place:
+        begun = await place.client.post(f"/v2/{said}/blobs/uploads/{query}")
+        assert begun.status_code == 202
+        chunk = await place.client.patch(begun.headers["Location"], content=b"all")
+        target = httpx.URL(chunk.headers["Location"]).copy_merge_params({"digest": str(Digest.of(b"all"))})
+        done = await place.client.put(target)
+        assert done.status_code == 201
+        assert (await place.client.get(done.headers["Location"])).content == b"all"
+        raw = index()
+        put = await place.client.put(
+            f"/v2/{said}/manifests/v1{query}", content=raw, headers={"Content-Type": OCI_INDEX}
+        )
+        assert put.status_code == 201
+        assert (await place.client.get(put.headers["Location"])).content == raw
+        assert place.proxy.seen == []
