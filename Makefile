@@ -1,6 +1,6 @@
 # CI calls these targets and nothing else. GNU make 3.81 (macOS) is enough.
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt crash soak fuzz e2e conformance profiles bench tools clean
+.PHONY: help run test check fmt crash soak fuzz e2e conformance profiles clients bench tools clean
 
 # The first Python that is new enough; PYTHON=/path/to/python3 overrides it.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -46,6 +46,9 @@ conformance: .venv/.dev ## Run the official OCI conformance suite; fails unless 
 
 profiles: .venv/.dev ## Run the suite against every profile of registry serve --profile (ARGS="ghcr quay")
 	$(BIN)/python -m tests.profile_conformance $(ARGS)
+
+clients: .venv/.dev ## Drive seven clients through profiles and faults; writes the table in docs/clients.md (ARGS="crane oras")
+	$(BIN)/python -m tests.client_kit $(ARGS)
 
 bench: .venv/.dev ## Measure beside the other registries that are installed (ARGS="--size-mib 32 --rounds 1")
 	$(BIN)/python -m bench $(ARGS)

@@ -148,7 +148,7 @@ def test_the_walk_sees_what_it_looks_for(tmp_path: Path) -> None:
 
 def test_what_a_test_has_in_hands_needs_the_standard_library_alone() -> None:
     """But for pytest in its plugin: anyone's project imports it. The server's half only inside functions."""
-    modules = sorted(ROOT.glob("oci_registry_testing/*.py"))
+    modules = sorted(ROOT.glob("oci_registry_testing/**/*.py"))
     found = {
         (path.stem, name.split(".")[0])
         for path in modules

@@ -1,0 +1,66 @@
+"""What the requests tell of how a client went on. Pure functions; see `scenario.Note`."""
+
+import re
+from collections.abc import Sequence
+
+from oci_registry_testing.registry import Fired
+from oci_registry_testing.request import Request
+
+_SCHEMA_TAG = re.compile(r"/v2/.+/manifests/[a-z0-9]+-[0-9a-f]{32,}")
+_EARLY = 0.1  # of a wait, which clients' clocks and ours may differ by
+
+
+def resumes(requests: Sequence[Request], fired: Sequence[Fired]) -> str:
+    """Whether what was left of a blob was asked for, or all of it once more."""
+    broken = {each.path for each in fired}
+    asked = [each for each in requests if each.method == "GET" and each.path in broken]
+    if len(asked) < 2:
+        return ""
+    return "goes on by Range" if any(_is_rest(each) for each in asked[1:]) else "begins anew"
+
+
+def _is_rest(request: Request) -> bool:
+    found = re.fullmatch(r"bytes=(\d+)-\d*", request.headers.get("range", ""))
+    return found is not None and int(found[1]) > 0
+
+
+def waits(requests: Sequence[Request], fired: Sequence[Fired]) -> str:
+    """Whether it stayed away as long as `Retry-After` said."""
+    for fault in fired:
+        wanted = float(str(fault.fault.get("retry_after", 0)))
+        asked = [each for each in requests if each.path == fault.path and each.method == fault.method]
+        refused = next((each for each in asked if each.status == fault.fault.get("status")), None)
+        later = [each for each in requests if refused and each.time > refused.time]
+        if refused is None or not later:
+            return ""
+        stayed = later[0].time - refused.time >= wanted - _EARLY
+        return "waits as long as it is told" if stayed else "does not wait"
+    return ""
+
+
+def tries(_: Sequence[Request], fired: Sequence[Fired]) -> str:
+    """Whether it runs more than once into what does not get better: an image has two blobs."""
+    return "tries again" if len(fired) > 2 else ""
+
+
+def by_tag_schema(requests: Sequence[Request], _: Sequence[Fired]) -> str:
+    """Whether a referrer is listed under the tag that stands for its subject."""
+    written = any(each.method == "PUT" and _SCHEMA_TAG.fullmatch(each.path) for each in requests)
+    return "by the tag schema" if written else ""
+
+
+def how_uploaded(requests: Sequence[Request], _: Sequence[Fired]) -> str:
+    """In one POST, as a stream, or in chunks."""
+    if any("content-range" in each.headers for each in requests if each.method == "PATCH"):
+        return "in chunks"
+    if any(each.method == "PATCH" for each in requests):
+        return "as a stream"
+    if any(each.method == "POST" and "digest=" in each.query and each.status == 201 for each in requests):
+        return "in one POST"
+    return "by PUT" if any(each.method == "PUT" for each in requests) else ""
+
+
+def asks_again(requests: Sequence[Request], _: Sequence[Fired]) -> str:
+    """Whether another token was got in the middle."""
+    tokens = [each for each in requests if each.path == "/token"]
+    return "gets another token" if len(tokens) > 1 else ""

@@ -1,0 +1,105 @@
+"""Where a client works: its files, and what the registry has before and after."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from oci_registry_testing.registry import Registry, Stored
+from oci_registry_testing.scenarios.client import Done
+from oci_registry_testing.scenarios.payload import (
+    NAME,
+    Payload,
+    is_held,
+    is_in,
+    write_archive,
+    write_layout,
+)
+from oci_registry_testing.scenarios.scenario import MANY_TAGS, Scenario
+
+REPOSITORY, TAG = "team/app", "v1"
+USER, PASSWORD = "ann", "secret"
+
+_SEEDED = {"pull", "attach", "tags", "delete"}
+
+
+class Place:
+    """Where a client works: `work` is its folder."""
+
+    def __init__(self, registry: Registry, folder: Path, payload: Payload) -> None:
+        self._registry, self._payload = registry, payload
+        self.work = folder / "work"
+        self._out, layout = self.work / "out", self.work / "layout"
+        archive = self.work / "image.tar"
+        for made in (self.work, self._out):
+            made.mkdir()
+        image = f"{registry.host}/{REPOSITORY}:{TAG}"
+        write_layout(payload, layout)
+        write_archive(payload, image, archive)
+        (self.work / NAME).write_bytes(payload.data)
+        (self.work / "auth.json").write_text("{}")  # podman wants the file of logins to be there
+        self.places = {
+            "host": registry.host,
+            "repository": f"{registry.host}/{REPOSITORY}",
+            "tag": TAG,
+            "image": image,
+            "user": USER,
+            "password": PASSWORD,
+            "layout": str(layout),
+            "name": NAME,
+            "archive": str(archive),
+            "file": NAME,  # in the folder in which it runs: some clients take no other
+            "out": str(self._out),
+            "work": str(self.work),
+            "python": sys.executable,
+        }
+
+    def prepare(self, scenario: Scenario) -> None:
+        if scenario.taken:
+            self._registry.push_image(f"{REPOSITORY}:{TAG}", {"other": "image"})
+        if _SEEDED & set(scenario.verbs) and "push" not in scenario.verbs:
+            self._registry.push(f"{REPOSITORY}:{TAG}", self._payload.content)
+        if "tags" in scenario.verbs:
+            for tag in self._tags:
+                self._registry.push(f"{REPOSITORY}:{tag}", self._payload.content)
+
+    def is_right(self, verb: str, done: Done) -> bool:
+        """Whether what a client says to have done has been done."""
+        match verb:
+            case "push":
+                return any(is_held(self._payload.data, self._layers(each)) for each in self._tagged())
+            case "pull":
+                return is_in(self._payload.data, self._out)
+            case "tags":
+                return {TAG, *self._tags} <= set(re.findall(r"[\w.-]+", done.answer))
+            case "attach":
+                return bool(self._referrers())
+            case "referrers":
+                return all(digest in done.answer for digest in self._referrers())
+            case "delete":
+                return not self._tagged()
+        return True
+
+    @property
+    def _tags(self) -> list[str]:
+        return [f"t{number:02}" for number in range(1, MANY_TAGS)]
+
+    def _tagged(self) -> list[Stored]:
+        """What the image's tag names, if anything."""
+        return [each for each in self._held() if TAG in each.tags]
+
+    def _referrers(self) -> list[str]:
+        """The digests of what refers to the image."""
+        return [each.digest for each in self._held() if _subject(each) == self._payload.content.digest]
+
+    def _held(self) -> list[Stored]:
+        return [each for each in self._registry.manifests() if each.repository == REPOSITORY]
+
+    def _layers(self, stored: Stored) -> Iterator[bytes]:
+        for named in json.loads(stored.manifest).get("layers", ()):
+            yield self._registry.blob(named["digest"])
+
+
+def _subject(stored: Stored) -> str:
+    return str((json.loads(stored.manifest).get("subject") or {}).get("digest", ""))

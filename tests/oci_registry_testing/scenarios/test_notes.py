@@ -1,0 +1,71 @@
+"""What the requests tell."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from oci_registry_testing.registry import Fired
+from oci_registry_testing.request import Request
+from oci_registry_testing.scenarios import notes
+from oci_registry_testing.scenarios.scenario import Note, no_note
+
+BLOB = "/v2/a/blobs/sha256:" + 64 * "0"
+MANIFEST = "/v2/a/manifests/v1"
+
+
+def asked(
+    method: str, path: str, *, status: int = 200, time: float = 0.0, query: str = "", **headers: str
+) -> Request:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Request(method, path, query, named, status, 0, "", time)
+
+
+def hit(path: str = BLOB, method: str = "GET", **fault: object) -> Fired:
+    return Fired(fault, method, path)
+
+
+def refused(again: float) -> tuple[list[Request], list[Fired]]:
+    requests = [
+        asked("HEAD", MANIFEST, status=429, time=10.0),
+        asked("HEAD", MANIFEST, time=10.0 + again),
+    ]
+    return requests, [hit(MANIFEST, "HEAD", status=429, retry_after=2)]
+
+
+SCHEMA_TAG = "/v2/a/manifests/sha256-" + 64 * "0"
+TABLE: list[tuple[Note, Sequence[Request], Sequence[Fired], str]] = [
+    (no_note, [asked("GET", BLOB)], [hit()], ""),
+    (notes.resumes, [asked("GET", BLOB)], [hit()], ""),
+    (notes.resumes, [asked("GET", BLOB), asked("GET", BLOB)], [], ""),
+    (notes.resumes, [asked("GET", BLOB), asked("GET", BLOB)], [hit()], "begins anew"),
+    (notes.resumes, [asked("GET", BLOB), asked("GET", BLOB, range="bytes=0-")], [hit()], "begins anew"),
+    (notes.resumes, [asked("GET", BLOB), asked("GET", BLOB, range="bytes=7-")], [hit()], "goes on by Range"),
+    (notes.resumes, [asked("GET", BLOB), asked("HEAD", BLOB)], [hit()], ""),
+    (notes.waits, *refused(2.0), "waits as long as it is told"),
+    (notes.waits, *refused(1.95), "waits as long as it is told"),
+    (notes.waits, *refused(1.0), "does not wait"),
+    (notes.waits, refused(1.0)[0][:1], refused(1.0)[1], ""),
+    (notes.waits, [], [], ""),
+    (notes.tries, [], [], ""),
+    (notes.tries, [], [hit(), hit()], ""),
+    (notes.tries, [], [hit(), hit(), hit()], "tries again"),
+    (notes.by_tag_schema, [asked("PUT", MANIFEST), asked("GET", SCHEMA_TAG)], [], ""),
+    (notes.by_tag_schema, [asked("PUT", SCHEMA_TAG)], [], "by the tag schema"),
+    (notes.how_uploaded, [asked("PATCH", "/u", content_range="0-1"), asked("PUT", "/u")], [], "in chunks"),
+    (notes.how_uploaded, [asked("PATCH", "/u"), asked("PUT", "/u")], [], "as a stream"),
+    (notes.how_uploaded, [asked("POST", "/u", query="digest=x", status=201)], [], "in one POST"),
+    (
+        notes.how_uploaded,
+        [asked("POST", "/u", query="digest=x", status=202), asked("PUT", "/u")],
+        [],
+        "by PUT",
+    ),
+    (notes.how_uploaded, [], [], ""),
+    (notes.asks_again, [asked("GET", "/token")], [], ""),
+    (notes.asks_again, [asked("GET", "/token"), asked("POST", "/token")], [], "gets another token"),
+]
+
+
+@pytest.mark.parametrize(("note", "requests", "fired", "said"), TABLE)
+def test_it_is_said(note: Note, requests: Sequence[Request], fired: Sequence[Fired], said: str) -> None:
+    assert note(requests, fired) == said
