@@ -207,7 +207,7 @@ def tasks(
     registry: Registry, store: Store, settings: Settings, bounding: Sequence[Bounds] = ()
 ) -> list[Coroutine[object, object, None]]:
     """What goes on in the background, for as long as the service does."""
-    noting = _note_pulls(registry.pulls, _PULLS_TO_EVICT_BY if bounding else _PULLS)
+    noting = _note_pulls(registry.pulls, _PULLS_TO_EVICT_BY if bounding or settings.build_cache else _PULLS)
     fetched = [each.keep() for each in bounding]
     if settings.read_only:
         # Or rules would take what was pulled all the time for unused. Upstreams are asked all the same: what
@@ -221,7 +221,7 @@ def tasks(
     )
     retention = partial(retain, store, settings.retention, guards(settings), tell=registry.tell)
     collecting = [collect_in_turn(store, rules, retention)] if settings.gc else []
-    builds = (settings.build_cache, rules, guards(settings), registry.tell)
+    builds = (settings.build_cache, rules, guards(settings), registry.tell, registry.pulls.flush)
     building = [keep_builds(store, *builds)] if settings.gc and settings.build_cache else []
     reading = [scrub(store, settings.scrub_rate)] if settings.scrub_rate else []
     expiring = _expire_uploads(registry, store.fetches, settings.upload_expiry)

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from registry.build_caches import BuildCache, find_cache
 from registry.changes import Change, Guards
@@ -23,7 +24,7 @@ logger = logging.getLogger("registry")
 WHO = "build cache"
 
 _PASSES = 4  # in the shortest grace
-_SOONEST, _LONGEST = 0.5, 150.0  # seconds between two
+_SOONEST, _LONGEST = 0.25, 150.0  # seconds between two
 _REST = 0.25  # times the work just done
 
 
@@ -33,11 +34,14 @@ async def keep_builds(
     rules: Rules,
     guards: Guards,
     tell: Callable[[Change], None],
+    flush: Callable[[], Awaitable[None]],
 ) -> None:
-    """For ever; of all workers that do, one is at it at a time."""
+    """For ever; of all workers that do, one is at it at a time. `flush` notes what this one served."""
     interval = min(_LONGEST, max(_SOONEST, min(cache.grace for cache in caches) / _PASSES))
 
     async def first() -> None:
+        with suppress(StorageError):  # a full disk: what goes now is what helps
+            await flush()
         for cache in caches:
             await trim(store, caches, cache, guards, tell)
 

@@ -19,7 +19,7 @@ from registry.gc import rules_of
 from registry.guards.immutable_tags import ImmutableTags
 from registry.settings import Settings
 from storage.digest import Digest
-from storage.errors import IndexFailed, StoreBusy
+from storage.errors import IndexFailed, StoreBusy, StoreFull
 from storage.garbage import DAY, Report, Rules, keep_a_month
 from storage.store import Store, open_store
 from tests.storage.fetching import fetch_image, here
@@ -171,9 +171,12 @@ class Passes:
         return Report()
 
 
+async def nothing() -> None: ...
+
+
 @asynccontextmanager
-async def keeping(store: Store) -> AsyncIterator[None]:
-    task = asyncio.create_task(keep_builds(store, CACHES, rules(), (), lambda _: None))
+async def keeping(store: Store, flush: Callable[[], Awaitable[None]] = nothing) -> AsyncIterator[None]:
+    task = asyncio.create_task(keep_builds(store, CACHES, rules(), (), lambda _: None, flush))
     try:
         yield
         assert not task.done()
@@ -201,6 +204,24 @@ async def test_nothing_ends_the_next_pass(
     texts = [record.getMessage() for record in caplog.records]
     said = "build caches are not kept small"
     assert texts == [f"{said}: disk", f"{said}: damaged", said]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("full", "gone"), [(False, "c"), (True, "a")], ids=["noted", "not to be noted"])
+async def test_what_was_just_pulled_is_noted_first(full: bool, gone: str, store: Store, hands: Hands) -> None:
+    """Or a cache that is being imported would look as if nobody used it."""
+    await four_refs(store, hands)
+    pulled = Digest.of(Digest.of(layer("cache/app:a")).binary)
+
+    async def flush() -> None:
+        if full:
+            raise StoreFull(0)
+        await store.names.manifests.note_pulls([("cache/app", pulled)])
+
+    async with keeping(store, flush), asyncio.timeout(10):
+        while len(left := await tags(store)) == 4:
+            await asyncio.sleep(0.02)
+    assert {*"abcd"} - {*left} == {gone}
 
 
 @pytest.mark.usefixtures("quick")
