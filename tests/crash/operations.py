@@ -13,7 +13,7 @@ from registry.reindex import READER
 from registry.repository import Repository
 from registry.retention_rules import Rule
 from registry.uploads import Chunk, Uploads
-from storage import recovery
+from storage import eviction, recovery
 from storage.blobs import BlobStore
 from storage.collect import collect
 from storage.database import Connection
@@ -26,6 +26,7 @@ from storage.errors import (
     StorageError,
     UploadMissing,
 )
+from storage.eviction import Evictor
 from storage.garbage import DAY, HOUR, Rules
 from storage.recovery import Recovery
 from storage.repositories import remove_repository
@@ -314,6 +315,16 @@ async def _sweep_again(world: World) -> None:
     assert {digest for digest, _ in world.store.blobs.walk()} == await present(world.store)
 
 
+async def _evict(world: World) -> None:
+    """As of an upstream's repository: names go in commits of their own, the last used ones at last."""
+
+    def chosen(name: str) -> bool:
+        return name == "old"
+
+    with patch.object(eviction, "_LOAD", 1):
+        await Evictor(world.store).make_room(chosen, chosen, lambda _: 0)
+
+
 def _filled_shards(blobs: BlobStore) -> Iterator[tuple[Digest, Digest]]:
     """Those that are empty, nearly all, would take most of the time."""
     return (each for each in _all_shards(blobs) if os.listdir(os.path.dirname(blobs._layout.blob(each[0]))))
@@ -366,5 +377,6 @@ OPERATIONS: Mapping[str, Operation] = {
     "recover manifests": Operation(_recover, _recover, gradual=True),
     "collect: mark": Operation(_mark, _mark_again),
     "collect: sweep": Operation(_sweep, _sweep_again, gradual=True),
+    "evict": Operation(_evict, _evict, gradual=True),
     "remove a repository": Operation(_remove, _unless(RepositoryMissing, _remove)),
 }

@@ -119,7 +119,7 @@ def test_exports_without_end_stay_bounded(pace: float, project: Project, tmp_pat
             most = max(most, held(server))
             time.sleep(max(0.0, begun + pace - time.monotonic()))
         print(
-            f"{ROUNDS} exports, one of {one} bytes: {most / one:.2f} at most, {held(server) / one:.2f} in the end"
+            f"{ROUNDS} exports of {one} bytes: {most / one:.2f} at most, {held(server) / one:.2f} in the end"
         )
         assert most <= 2 * one + (0 if pace else shared)
         assert project.build_anew(ref) == 2 * LAYERS
