@@ -129,6 +129,8 @@ class Fetch:
             return True
         if not self.readers and not self.progress.begun:
             await file.remove()
+            if self.readers:
+                raise Gone  # somebody has come meanwhile
             raise Abandoned
         file.unlock()
         self._brought = self._loop.time()  # who waits for a turn waits for nobody's bytes

@@ -1,6 +1,7 @@
 """The fetches of one worker: whoever wants the same blob at the same time shares one, over all workers."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 
@@ -11,7 +12,7 @@ from storage import contracts
 from storage.contracts import BlobFile
 from storage.digest import Digest
 
-_AT_ONCE = 16
+_AT_ONCE = 16  # of one upstream: a slow one holds up no other
 
 
 class Fetches:
@@ -27,7 +28,7 @@ class Fetches:
     ) -> None:
         """`ended` is called whenever a fetch has ended: something may have come that takes room."""
         self._store, self._blobs, self._ended = store, blobs, ended
-        self._places = asyncio.Semaphore(at_once)
+        self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(at_once))
         self._under_way: dict[tuple[str, Digest], Fetch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -72,7 +73,7 @@ class Fetches:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _begin(self, wanted: Wanted) -> Fetch:
-        fetch = self._under_way[wanted.key] = Fetch(wanted, self._store, self._places)
+        fetch = self._under_way[wanted.key] = Fetch(wanted, self._store, self._places[wanted.upstream])
         task = asyncio.create_task(self._run(wanted, fetch))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -557,6 +557,53 @@ async def test_so_many_at_once_and_the_others_in_turn(store: Store) -> None:
         os.unlink(store.layout.blob(Digest.of(scripts[number].content)))
 
 
+async def test_a_slow_upstream_holds_up_no_other(store: Store) -> None:
+    gate = asyncio.Event()
+    slow, quick = Script(CONTENT, [Answer(gate=gate)]), Script(blob(150_000, 1))
+    claims = Claims(store)
+    (fetches,) = workers(store, 1, at_once=1)
+    waiting = asyncio.create_task(pull(fetches, claims.wanted(slow)))
+    await until(lambda: slow.brought > 0)
+    other = replace(claims.wanted(quick), upstream="quick.example", repository="@quick.example/team/app")
+    assert await pull(fetches, other) == quick.content
+    assert not waiting.done()
+    gate.set()
+    assert await waiting == CONTENT
+    await fetches.close()
+    os.unlink(store.layout.blob(Digest.of(quick.content)))
+
+
+async def test_who_comes_while_a_wait_for_a_turn_is_given_up(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, removing = asyncio.Event(), asyncio.Event()
+    busy, wanted = Script(blob(150_000, 1), [Answer(gate=gate)]), Script(CONTENT)
+    claims = Claims(store)
+    (fetches,) = workers(store, 1, at_once=1)
+    first = asyncio.create_task(pull(fetches, claims.wanted(busy)))
+    await until(lambda: busy.brought > 0)
+    remove = Fetch.remove
+
+    async def slowly(self: Fetch) -> None:
+        removing.set()
+        await asyncio.sleep(0.02)
+        await remove(self)
+
+    monkeypatch.setattr(Fetch, "remove", slowly)
+    leaving = asyncio.create_task(pull(fetches, claims.wanted(wanted)))
+    await asyncio.sleep(0.01)
+    leaving.cancel()
+    await removing.wait()
+    late = asyncio.create_task(pull(fetches, claims.wanted(wanted)))
+    await asyncio.sleep(0.03)
+    gate.set()
+    assert [await first, await late] == [busy.content, CONTENT]
+    assert wanted.asked == [0]
+    await until(lambda: left_in(store) == [])
+    await fetches.close()
+    os.unlink(store.layout.blob(Digest.of(busy.content)))
+
+
 async def test_who_follows_after_all_leaves_its_turn_to_the_next(store: Store) -> None:
     gates = [asyncio.Event() for _ in range(3)]
     busy, shared, last = (Script(blob(150_000, seed), [Answer(gate=gate)]) for seed, gate in enumerate(gates))
