@@ -35,7 +35,7 @@ class Fetch:
         self._wanted, self._store = wanted, store
         self._turn = Turn(places)
         self._file: contracts.Fetch | None = None
-        self.progress = Progress(wanted.size)
+        self.progress = Progress()
         self.readers = 0
         self.ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -138,8 +138,6 @@ class Fetch:
 
     def _follow(self, file: contracts.Fetch) -> None:
         if not self.progress.begun and (size := file.announced()) is not None:
-            if self._wanted.size not in (None, size):
-                raise UpstreamForged(self._wanted.upstream, f"{self._wanted.digest}: it has {size} bytes")
             self.progress.begin(size)
         self.progress.reach(file.look().size)
         if self._loop.time() - self._brought > PATIENCE:
@@ -167,7 +165,7 @@ class Fetch:
 
     async def _is_all(self, file: contracts.Fetch, there: int) -> bool:
         """Whether who had it before had all of it, before it could be claimed."""
-        size = self.progress.size
+        size = self.progress.size or file.announced()
         if not file.look().sealed and (size is None or there < size):
             return False
         with suppress(DigestMismatch):

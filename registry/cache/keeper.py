@@ -226,7 +226,6 @@ class Keeper:
             upstream=self.upstream.name,
             repository=self.name,
             digest=digest,
-            size=None,
             source=lambda offset: self._client.blob(self.remote.repository, digest, offset),
             held=partial(self._holds, digest),
             landed=partial(self.registry.names.links.claim, self.name, digest, self.registry.blobs.size),

@@ -13,8 +13,8 @@ _CALLS = 0.01
 class Progress:
     """`size` is known once it has `begun`. It ends whole, or with the fact that the rest will not come."""
 
-    def __init__(self, size: int | None) -> None:
-        self.size = size
+    def __init__(self) -> None:
+        self.size: int | None = None
         self.begun = self.whole = False
         self.there = 0
         self._fact: Exception | None = None

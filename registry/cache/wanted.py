@@ -13,7 +13,7 @@ Source = Callable[[int], AbstractAsyncContextManager[Stream]]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """`repository` is the index's name for it, `size` what a manifest says of the blob, if one does.
+    """`repository` is the index's name for it.
 
     `held` asks the index whether the repository has it by now: between the look that found nothing and the
     fetch, another one may have ended. `landed` claims it there; it raises BlobMissing if the file, which was
@@ -23,7 +23,6 @@ class Wanted:
     upstream: str
     repository: str
     digest: Digest
-    size: int | None
     source: Source
     held: Callable[[], Awaitable[bool]]
     landed: Callable[[], Awaitable[None]]

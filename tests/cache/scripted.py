@@ -73,7 +73,7 @@ class Claims:
     store: Store
     claimed: list[Digest] = field(default_factory=list)
 
-    def wanted(self, script: Script, *, size: int | None = None, digest: Digest | None = None) -> Wanted:
+    def wanted(self, script: Script, *, digest: Digest | None = None) -> Wanted:
         digest = digest or Digest.of(script.content)
 
         async def held() -> bool:
@@ -83,7 +83,7 @@ class Claims:
             assert self.store.blobs.size(digest) == len(script.content)
             self.claimed.append(digest)
 
-        return Wanted(UPSTREAM, REPOSITORY, digest, size, script.source, held, landed)
+        return Wanted(UPSTREAM, REPOSITORY, digest, script.source, held, landed)
 
 
 async def whole(file: BlobFile, start: int = 0) -> bytes:

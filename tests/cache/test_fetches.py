@@ -28,6 +28,7 @@ from storage.digest import Digest
 from storage.errors import BlobMissing, StoreDegraded, StoreFull
 from storage.fetches import Fetch
 from storage.files import temporary_root
+from storage.layout import ANNOUNCED
 from storage.store import Store, open_store
 from tests.builders import blob
 from tests.cache.scripted import REPOSITORY, UPSTREAM, Answer, Claims, Script, whole
@@ -96,11 +97,10 @@ async def closed(*fetches: Fetches) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
-@pytest.mark.parametrize("size", [None, len(CONTENT)])
-async def test_many_clients_are_one_request(store: Store, size: int | None, count: int) -> None:
+async def test_many_clients_are_one_request(store: Store, count: int) -> None:
     script, claims = Script(CONTENT), Claims(store)
     several = workers(store, count)
-    wanted = claims.wanted(script, size=size)
+    wanted = claims.wanted(script)
     pulled = await asyncio.gather(*(pull(fetches, wanted) for fetches in several * 10))
     assert set(pulled) == {CONTENT}
     assert (script.asked, script.brought) == ([0], len(CONTENT))
@@ -188,7 +188,7 @@ async def test_who_comes_late_has_what_is_there_at_once(store: Store) -> None:
     async with several[0].open(claims.wanted(script)) as first:
         await first.ready(99_999, 1)
         for fetches in several:
-            async with fetches.open(claims.wanted(script, size=len(CONTENT))) as file:
+            async with fetches.open(claims.wanted(script)) as file:
                 assert await file.ready(99_999, 1) == 1
         gate.set()
     await closed(*several)
@@ -297,18 +297,15 @@ async def test_a_refusal_is_told_to_all_and_leaves_nothing(
 
 OTHER = blob(len(CONTENT), 7)
 FORGED = {
-    "wrong bytes": (Answer(content=OTHER), None),
-    "wrong bytes at the end": (Answer(content=CONTENT[:-1] + b"\0"), None),
-    "shorter than said": (Answer(end=200_000), None),
-    "longer than said": (Answer(said=250_000), None),
-    "longer than the manifest says": (Answer(said=None), 250_000),
-    "shorter than the manifest says": (Answer(said=None), 350_000),
-    "of another size than the manifest says": (Answer(), 350_000),
+    "wrong bytes": Answer(content=OTHER),
+    "wrong bytes at the end": Answer(content=CONTENT[:-1] + b"\0"),
+    "shorter than said": Answer(end=200_000),
+    "longer than said": Answer(said=250_000),
 }
 
 
-@pytest.mark.parametrize(("answer", "size"), FORGED.values(), ids=FORGED)
-async def test_a_forged_blob_is_never_whole(store: Store, answer: Answer, size: int | None) -> None:
+@pytest.mark.parametrize("answer", FORGED.values(), ids=FORGED)
+async def test_a_forged_blob_is_never_whole(store: Store, answer: Answer) -> None:
     script, claims = Script(CONTENT, [answer]), Claims(store)
     several = workers(store)
     got: list[bytearray] = []
@@ -316,14 +313,14 @@ async def test_a_forged_blob_is_never_whole(store: Store, answer: Answer, size: 
     async def take(fetches: Fetches) -> None:
         mine = bytearray()
         got.append(mine)
-        async with fetches.open(claims.wanted(script, size=size)) as file:
+        async with fetches.open(claims.wanted(script)) as file:
             async for chunk in file.chunks(0, file.size):
                 mine.extend(chunk)
 
     ends = await asyncio.gather(*(take(fetches) for fetches in several * 3), return_exceptions=True)
     assert all(isinstance(end, UpstreamError) for end in ends), ends
     assert any(isinstance(end, UpstreamForged) for end in ends)
-    assert all(len(each) <= (size or len(CONTENT)) - WITHHELD for each in got)
+    assert all(len(each) <= OPEN for each in got)
     assert (claims.claimed, left_in(store), store.blobs.size(DIGEST)) == ([], [], None)
     healed = claims.wanted(Script(CONTENT))
     assert await pull(several[0], healed) == CONTENT
@@ -337,17 +334,6 @@ async def test_more_than_was_said_is_not_taken(store: Store) -> None:
         await pull(fetches, claims.wanted(script))
     assert script.brought == 110_000
     await fetches.close()
-
-
-async def test_who_follows_expects_the_size_that_its_manifest_says(store: Store) -> None:
-    gate = asyncio.Event()
-    script, claims = Script(CONTENT, [Answer(gate=gate)]), Claims(store)
-    first, second = workers(store)
-    async with first.open(claims.wanted(script)):
-        with pytest.raises(UpstreamForged, match="it has 300000 bytes"):
-            await pull(second, claims.wanted(script, size=5))
-        gate.set()
-    await closed(first, second)
 
 
 async def test_what_was_given_up_is_kept_for_the_next_who_asks(store: Store) -> None:
@@ -438,8 +424,10 @@ async def test_a_file_of_all_bytes_that_nobody_had_verified(store: Store, conten
     script, claims = Script(CONTENT), Claims(store)
     with open(store.layout.fetch(REPOSITORY, DIGEST), "wb") as file:
         file.write(content)
+    with open(file.name + ANNOUNCED, "w", encoding="ascii") as announced:
+        announced.write(f"{len(CONTENT)}\n")
     (fetches,) = workers(store, 1)
-    assert await pull(fetches, claims.wanted(script, size=len(CONTENT))) == CONTENT
+    assert await pull(fetches, claims.wanted(script)) == CONTENT
     assert script.asked == [0]
     await fetches.close()
 

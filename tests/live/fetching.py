@@ -40,7 +40,7 @@ def wanted_of(store: Store, upstream: Upstream, client: UpstreamClient, digest: 
     def source(offset: int) -> AbstractAsyncContextManager[Stream]:
         return client.blob(RepositoryName("team/app"), digest, offset)
 
-    return Wanted(upstream.name, REPOSITORY, digest, None, source, held, landed)
+    return Wanted(upstream.name, REPOSITORY, digest, source, held, landed)
 
 
 async def pull(fetches: Fetches, wanted: Wanted, began: float) -> str:
