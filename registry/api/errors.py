@@ -32,6 +32,7 @@ from registry.upstream.errors import (
     UpstreamDenied,
     UpstreamFailed,
     UpstreamForged,
+    UpstreamHeadless,
     UpstreamMissing,
 )
 from storage import errors as store
@@ -152,6 +153,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     NameInvalid: (400, "NAME_INVALID"),
     NamespaceUnknown: (404, "NAME_UNKNOWN"),
     UpstreamMissing: (404, "NAME_UNKNOWN"),
+    UpstreamHeadless: (404, "NAME_UNKNOWN"),
     UpstreamDenied: (404, "NAME_UNKNOWN"),
     UpstreamBusy: (429, "TOOMANYREQUESTS"),
     UpstreamFailed: (502, "UNKNOWN"),

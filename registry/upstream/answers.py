@@ -9,6 +9,7 @@ from registry.upstream.errors import (
     UpstreamError,
     UpstreamFailed,
     UpstreamForged,
+    UpstreamHeadless,
     UpstreamMissing,
 )
 from registry.upstream.transport import Answer
@@ -28,13 +29,16 @@ class Part:
     size: int | None
 
 
-def find_fault(name: str, answer: Answer, *, own: bool, logged_in: bool) -> UpstreamError | None:
+def find_fault(name: str, answer: Answer, *, method: str, own: bool, logged_in: bool) -> UpstreamError | None:
     """The fact of a status that is no success. `own`: it is of the upstream itself, not of where it led."""
     status, retry_after = answer.status, answer.fields.get("retry-after")
     if status in (200, 206, 304):
         return None
     if status == 429:
         return busy(name, retry_after)
+    # Some have no HEAD, or redirect it to a URL that is signed for GET alone.
+    if method == "HEAD" and (status == 501 or (400 <= status < 500 and status not in (404, 408))):
+        return UpstreamHeadless(name, f"it answered {status} to a HEAD")
     if status in (401, 403) and not own:
         return UpstreamFailed(name, f"the host that it redirects to answered {status}")
     if status == 403 and not logged_in:

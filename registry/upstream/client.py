@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
@@ -12,7 +12,7 @@ from registry.names import Reference, RepositoryName, Tag
 from registry.strict_json import JsonInvalid, loads
 from registry.upstream.answers import Part, read_digest, read_end, read_media_type, read_part
 from registry.upstream.breaker import Breaker
-from registry.upstream.errors import UpstreamAstray, UpstreamFailed, UpstreamForged
+from registry.upstream.errors import UpstreamAstray, UpstreamFailed, UpstreamForged, UpstreamHeadless
 from registry.upstream.exchange import Exchange
 from registry.upstream.notes import Notes
 from registry.upstream.settings import Upstream
@@ -99,16 +99,17 @@ class UpstreamClient:
             return Fetched(read_media_type(answer), raw, digest, answer.fields.get("etag"))
 
     async def head(self, repository: RepositoryName, reference: Reference, accept: Sequence[str]) -> Head:
-        async with self._exchange.ask(
-            "HEAD", repository, f"manifests/{reference}", {"Accept": ", ".join(accept)}
-        ) as answer:
-            self._require_whole(answer)
-            self.breaker.succeed()
-            digest, size = read_digest(answer), answer.length
-            if isinstance(reference, Digest) and digest not in (None, reference):
-                raise self._forged(f"it has {digest} under {reference}")
-            if digest and size is not None:
-                return Head(read_media_type(answer), digest, size)
+        with suppress(UpstreamHeadless):
+            async with self._exchange.ask(
+                "HEAD", repository, f"manifests/{reference}", {"Accept": ", ".join(accept)}
+            ) as answer:
+                self._require_whole(answer)
+                self.breaker.succeed()
+                digest, size = read_digest(answer), answer.length
+                if isinstance(reference, Digest) and digest not in (None, reference):
+                    raise self._forged(f"it has {digest} under {reference}")
+                if digest and size is not None:
+                    return Head(read_media_type(answer), digest, size)
         # Some upstreams say less to HEAD than clients need (distribution-spec makes the digest optional).
         fetched = await self.manifest(repository, reference, accept)
         assert isinstance(fetched, Fetched)
@@ -130,13 +131,18 @@ class UpstreamClient:
 
     async def blob_size(self, repository: RepositoryName, digest: Digest) -> int:
         """Bytes, without fetching any of them."""
-        async with self._exchange.ask("HEAD", repository, f"blobs/{digest}", {}) as answer:
-            self._require_whole(answer)
+        with suppress(UpstreamHeadless):
+            async with self._exchange.ask("HEAD", repository, f"blobs/{digest}", {}) as answer:
+                self._require_whole(answer)
+                self.breaker.succeed()
+                if read_digest(answer) not in (None, digest):
+                    raise self._forged(f"it has {read_digest(answer)} under {digest}")
+                if answer.length is not None:
+                    return answer.length
+        async with self.blob(repository, digest) as stream:  # whose bytes nobody takes
             self.breaker.succeed()
-            if read_digest(answer) not in (None, digest):
-                raise self._forged(f"it has {read_digest(answer)} under {digest}")
-            if answer.length is not None:
-                return answer.length
+            if stream.size is not None:
+                return stream.size
         raise UpstreamFailed(self._upstream.name, f"it does not say how large {digest} is")
 
     async def tags(self, repository: RepositoryName) -> AsyncIterator[tuple[Tag, ...]]:

@@ -16,6 +16,10 @@ class UpstreamMissing(UpstreamError):
     """It has no such thing, or none that this registry may see: the two cannot be told apart."""
 
 
+class UpstreamHeadless(UpstreamMissing):
+    """It does not answer this to a HEAD, and says nothing of what it would answer to a GET."""
+
+
 class UpstreamDenied(UpstreamError):
     """It wants a login that this registry lacks, or refuses the one that it has."""
 

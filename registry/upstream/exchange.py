@@ -7,7 +7,7 @@ from registry.names import RepositoryName
 from registry.upstream.answers import find_fault, read_end
 from registry.upstream.breaker import Breaker
 from registry.upstream.challenges import read_challenges
-from registry.upstream.errors import UpstreamAstray, UpstreamFailed, UpstreamForged
+from registry.upstream.errors import UpstreamAstray, UpstreamFailed, UpstreamForged, UpstreamHeadless
 from registry.upstream.login import Login
 from registry.upstream.notes import Notes, Unnoted
 from registry.upstream.origins import read_origin
@@ -77,7 +77,9 @@ class Exchange:
             async with self._follow(method, url, fields, shown) as (answer, own):
                 if answer.status != 401 or not own:
                     logged_in = shown is not None
-                    fault = find_fault(self._upstream.name, answer, own=own, logged_in=logged_in)
+                    fault = find_fault(
+                        self._upstream.name, answer, method=method, own=own, logged_in=logged_in
+                    )
                     if fault and not read_end(answer, at_end):
                         raise fault
                     yield answer
@@ -85,6 +87,8 @@ class Exchange:
             if last:
                 break
             shown = await self._login.find(read_challenges(answer.challenges), repository, shown)
+        if method == "HEAD":  # public.ecr.aws, of every blob, whatever the token
+            raise UpstreamHeadless(self._upstream.name, "it answered 401 to a HEAD")
         raise self._login.refused(shown)
 
     @asynccontextmanager

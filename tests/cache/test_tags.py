@@ -136,6 +136,16 @@ async def test_an_upstream_that_says_little_to_a_head(moving: Moving) -> None:
     assert moving.asked() == ["HEAD", "GET"]
 
 
+@pytest.mark.parametrize("status", [400, 403, 405, 501])
+async def test_an_upstream_without_a_head_keeps_its_tags(moving: Moving, status: int) -> None:
+    await moving.move()
+    await moving.pull()
+    moved = await moving.move()
+    moving.place.clock.now += 91
+    moving.place.proxy.rules.append(Rule(Fault(status), method="HEAD"))
+    assert await moving.pull() == moved
+
+
 async def test_a_tag_that_vanished_is_gone_and_its_manifest_is_not(moving: Moving) -> None:
     first = await moving.move()
     await moving.pull()

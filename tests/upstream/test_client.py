@@ -201,6 +201,34 @@ async def test_a_head_that_says_little(content: Content) -> None:
         assert await client.head(APP, Tag("v1"), ACCEPT) == expected
 
 
+HEADLESS = [400, 401, 403, 405, 501]
+
+
+@pytest.mark.parametrize("status", HEADLESS)
+async def test_a_head_that_is_not_answered_says_nothing_of_a_get(content: Content, status: int) -> None:
+    async with proxying(content.server.host) as proxy, connected(proxy.url, **LOGIN) as client:
+        challenge = {"WWW-Authenticate": f'Bearer realm="{proxy.url}/token"'} if status == 401 else {}
+        proxy.rules.append(Rule(Fault(status, challenge), method="HEAD"))
+        expected = Head(IMAGE, content.digest, len(content.manifest))
+        assert await client.head(APP, Tag("v1"), ACCEPT) == expected
+        assert await size(client, content) == len(content.layer)
+        assert not client.breaker.is_open()
+        with pytest.raises(UpstreamMissing):
+            await client.head(APP, Tag("no"), ACCEPT)
+        with pytest.raises(UpstreamMissing):
+            await client.blob_size(APP, Digest.of(b"no"))
+
+
+@pytest.mark.parametrize("status", HEADLESS)
+async def test_a_redirect_that_is_signed_for_a_get_alone(content: Content, status: int) -> None:
+    async with proxying() as signed, proxying(content.server.host) as proxy:
+        proxy.rules.append(Rule(Fault(307, {"Location": f"{signed.url}/x?X-Signature=a"}), "/blobs/"))
+        signed.rules += [Rule(Fault(status), method="HEAD"), Rule(Fault(200, body=content.layer))]
+        async with connected(proxy.url, redirects=[signed.host], **LOGIN) as client:
+            assert await size(client, content) == len(content.layer)
+            assert [each.method for each in signed.seen] == ["HEAD", "GET"]
+
+
 async def test_pages_of_tags(content: Content) -> None:
     async with proxying(content.server.host) as proxy, connected(proxy.url, **LOGIN) as client:
         pages = [
