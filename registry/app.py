@@ -209,10 +209,12 @@ def tasks(
     """What goes on in the background, for as long as the service does."""
     noting = _note_pulls(registry.pulls, _PULLS_TO_EVICT_BY if bounding or settings.build_cache else _PULLS)
     fetched = [each.keep() for each in bounding]
+    idle = settings.upload_expiry
+    lost = _expire_in_turn(partial(_expire_fetches, store.fetches, idle), idle)
     if settings.read_only:
         # Or rules would take what was pulled all the time for unused. Upstreams are asked all the same: what
         # comes of them would fill the disk.
-        return [noting, *fetched]
+        return [noting, *fetched, lost]
     kept = [] if settings.ephemeral else [_keep_ballast(store)]
     rules = rules_of(
         grace=settings.gc_grace,
@@ -224,8 +226,8 @@ def tasks(
     builds = (settings.build_cache, rules, guards(settings), registry.tell, registry.pulls.flush)
     building = [keep_builds(store, *builds)] if settings.gc and settings.build_cache else []
     reading = [scrub(store, settings.scrub_rate)] if settings.scrub_rate else []
-    expiring = _expire_uploads(registry, store.fetches, settings.upload_expiry)
-    always = [expiring, noting, *fetched]
+    expiring = _expire_in_turn(partial(_expire_uploads, registry, idle), idle)
+    always = [expiring, noting, *fetched, lost]
     return [*always, *kept, *collecting, *building, *reading]
 
 
@@ -317,16 +319,23 @@ class Everything(BaseRoute):
         await self._app(scope, receive, send)
 
 
-async def _expire_uploads(registry: Registry, fetches: contracts.Fetches, idle: int) -> None:
+async def _expire_in_turn(expire: Callable[[], Coroutine[object, object, None]], idle: int) -> None:
     while True:
         try:
-            if ended := await registry.expire_uploads(idle):
-                logger.info("%d idle upload sessions expired", ended)
-            if left := await fetches.expire(idle):
-                logger.info("%d fetches that nobody goes on with expired", len(left))
+            await expire()
         except Exception:  # whatever it was, the next round may do better
-            logger.exception("idle upload sessions could not be expired")
+            logger.exception("what is idle could not be expired")
         await asyncio.sleep(min(idle / _SWEEPS, _LONGEST_SWEEP))
+
+
+async def _expire_uploads(registry: Registry, idle: int) -> None:
+    if ended := await registry.expire_uploads(idle):
+        logger.info("%d idle upload sessions expired", ended)
+
+
+async def _expire_fetches(fetches: contracts.Fetches, idle: int) -> None:
+    if left := await fetches.expire(idle):
+        logger.info("%d fetches that nobody goes on with expired", len(left))
 
 
 async def _keep_ballast(store: Store) -> None:

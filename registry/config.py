@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry import dropin
-from registry.consistency import check_together
+from registry.consistency import check_together, find_idle
 from registry.kinds import Kind, Misfit
 from registry.settings import PREFIX, SCHEMA, ConfigError, Settings
 from registry.testing import profiles
@@ -73,8 +73,7 @@ def load(
     settings = Settings(**values)
     if serving:
         check_together(settings, sources)
-        if settings.read_only and settings.scrub_rate:
-            warnings.append(f"scrub_rate ({sources['scrub_rate']}) has no effect while read_only is on")
+        warnings += find_idle(settings, sources)
     return Loaded(settings, sources, tuple(warnings))
 
 

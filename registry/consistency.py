@@ -1,7 +1,7 @@
-"""What settings mean together: what must not start, and who may come in by them."""
+"""What settings mean together: what must not start, what does nothing, and who may come in by them."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from registry.auth.addresses import is_loopback
@@ -73,6 +73,18 @@ def check_together(settings: Settings, sources: Mapping[str, str]) -> None:
     _check_upstreams(settings, sources)
     if settings.ephemeral and sources["root"].startswith("flag") and sources["ephemeral"].startswith("flag"):
         raise ConfigError("--ephemeral makes its own temporary root: give it or --root, not both")
+
+
+def find_idle(settings: Settings, sources: Mapping[str, str]) -> Iterator[str]:
+    """What has no effect beside the other settings, as warnings: it may be there for another day."""
+    if settings.read_only and settings.scrub_rate:
+        yield f"scrub_rate ({sources['scrub_rate']}) has no effect while read_only is on"
+    if settings.build_cache and (settings.read_only or not settings.gc):
+        why = "read_only is on" if settings.read_only else "gc is off"
+        yield f"build_cache ({sources['build_cache']}) has no effect on this server while {why}"
+    for name in () if settings.upstreams else ("cache_size", "offline", "local"):
+        if getattr(settings, name):
+            yield f"{name} ({sources[name]}) has no effect without an upstream: give --mirror or [[upstream]]"
 
 
 def _check_upstreams(settings: Settings, sources: Mapping[str, str]) -> None:

@@ -219,6 +219,15 @@ async def test_a_read_only_service_cleans_nothing_up(store: Store, monkeypatch: 
     assert not os.path.exists(store.layout.ballast)
 
 
+async def test_a_read_only_service_lets_fetches_expire(store: Store) -> None:
+    """Of upstreams' images, which come there, too."""
+    path = store.layout.fetch("@up.example/a", Digest.of(b"a"))
+    with open(path, "wb"):
+        os.utime(path, (0, 0))
+    async with Lifespan(build(store, settings(store, read_only=True, upload_expiry=1))):
+        await until_gone(path)
+
+
 async def test_ballast_is_laid_again_while_it_serves(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("registry.app._BALLAST", 0.01)
     async with Lifespan(build(store, settings(store))):

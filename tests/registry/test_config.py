@@ -515,6 +515,38 @@ def test_a_scrub_that_read_only_keeps_from_its_work_is_warned_about(
     assert load(flags, HOME, serving=serving).warnings == ((warning,) if warned else ())
 
 
+BUILDS = 'build_cache = [{repositories = ["cache/*"]}]'
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        (BUILDS, []),
+        (f"{BUILDS}\ngc = false", ["build_cache (file {}) has no effect on this server while gc is off"]),
+        (
+            f"{BUILDS}\nread_only = true\ngc = false",
+            ["build_cache (file {}) has no effect on this server while read_only is on"],
+        ),
+        ('mirror = ["docker.io"]\noffline = true\ncache_size = "1GiB"\nlocal = ["team/*"]', []),
+        ('upstream = [{name = "docker.io"}]\noffline = true', []),
+        ("offline = false\ncache_size = 0\nlocal = []", []),
+        (
+            'offline = true\ncache_size = "1GiB"\nlocal = ["team/*"]',
+            [
+                f"{name} (file {{}}) has no effect without an upstream: give --mirror or [[upstream]]"
+                for name in ("cache_size", "offline", "local")
+            ],
+        ),
+    ],
+)
+def test_what_has_no_effect_is_warned_about(tmp_path: Path, text: str, warned: list[str]) -> None:
+    file = tmp_path / "registry.toml"
+    file.write_text(text)
+    expected = tuple(each.format(file) for each in warned)
+    assert load({}, HOME, str(file)).warnings == expected
+    assert load({}, HOME, str(file), serving=False).warnings == ()
+
+
 @pytest.mark.parametrize(
     ("host", "anonymous", "starts"),
     [
