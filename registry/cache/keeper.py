@@ -245,6 +245,13 @@ class Keeper:
 
     # -- listings ------------------------------------------------------------------------------------
 
+    def has_tags(self) -> bool:
+        """Whether they were listed lately."""
+        return self._lists.tags.get((self.name, "tags")) is not None
+
+    def has_referrers(self, subject: Digest) -> bool:
+        return self._lists.referrers.get((self.name, str(subject))) is not None
+
     async def tags(self) -> list[str]:
         """All of them, in bytewise order, no older than a tag may be. Raises UpstreamError."""
         return await self._listed("tags", self._lists.tags, self._list_tags)

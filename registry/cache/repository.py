@@ -3,7 +3,7 @@
 import time
 from bisect import bisect_right
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Final
 
@@ -55,8 +55,7 @@ class CachedRepository:
         try:
             return await self.kept_size(digest)
         except BlobMissing:
-            self._require_askable(blob_of(digest), BlobMissing(digest))
-        self._note("miss")
+            self._miss(digest)
         return await self._keeper.link(digest)
 
     async def kept_size(self, digest: Digest) -> int:
@@ -67,12 +66,15 @@ class CachedRepository:
 
     @asynccontextmanager
     async def blob(self, digest: Digest, size: int | None) -> AsyncIterator[BlobFile]:
+        async with AsyncExitStack() as stack:
+            yield await self._open(stack, digest, size)
+
+    async def _open(self, stack: AsyncExitStack, digest: Digest, size: int | None) -> BlobFile:
         if size is not None:
-            async with self._kept.blob(digest, size) as file:
-                yield file
-            return
-        async with self._keeper.fetch(digest) as file:
-            yield file
+            with suppress(BlobMissing):  # it may have gone since
+                return await stack.enter_async_context(self._kept.blob(digest, size))
+            self._miss(digest)
+        return await stack.enter_async_context(self._keeper.fetch(digest))
 
     async def land(self, digest: Digest) -> None:
         """Wait until all of it is here. Raises BlobMissing, UpstreamError."""
@@ -80,7 +82,16 @@ class CachedRepository:
             await self._keeper.land(digest)
 
     async def blob_bytes(self, digest: Digest) -> bytes:
+        with suppress(BlobMissing):  # it may have rotted
+            return await self._kept.blob_bytes(digest)
+        self._miss(digest)
+        await self._keeper.land(digest)
         return await self._kept.blob_bytes(digest)
+
+    def _miss(self, digest: Digest) -> None:
+        """The upstream is to be asked. Raises BlobMissing where it is not."""
+        self._require_askable(blob_of(digest), BlobMissing(digest))
+        self._note("miss")
 
     # -- manifests -----------------------------------------------------------------------------------
 
@@ -171,6 +182,7 @@ class CachedRepository:
 
     async def tags(self, *, after: str, limit: int) -> list[str]:
         """The upstream's; where it cannot say them, those that were pulled."""
+        self._note("hit" if self._keeper.has_tags() else "miss")
         try:
             found = await self._keeper.tags()
         except UpstreamMissing:
@@ -179,7 +191,6 @@ class CachedRepository:
             if not await self._can_fall_back():
                 raise
             return await self._kept.tags(after=after, limit=limit)
-        self._note("hit")
         begin = bisect_right(found, after)
         return found[begin : begin + limit]
 
@@ -187,6 +198,7 @@ class CachedRepository:
         self, subject: Digest, *, artifact_type: str | None, after: tuple[str, bytes], limit: int
     ) -> tuple[list[ManifestRow], bool]:
         """The upstream's; where it cannot say them, those that were pulled."""
+        self._note("hit" if self._keeper.has_referrers(subject) else "miss")
         try:
             found = await self._keeper.referrers(subject)
         except UpstreamMissing:
@@ -195,7 +207,6 @@ class CachedRepository:
             if not await self._can_fall_back():
                 raise
             return await self._kept.referrers(subject, artifact_type=artifact_type, after=after, limit=limit)
-        self._note("hit")
         return page_of(found, artifact_type, after, limit)
 
     async def _can_fall_back(self) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import httpx
@@ -10,11 +11,12 @@ import pytest
 
 from registry.cache.freshness import FAILED, STALE
 from registry.upstream.errors import UpstreamError
+from storage.blobs import BlobFile
 from storage.digest import Digest
 from storage.errors import StoreFull
 from tests.api.world import push_manifest
 from tests.builders import index
-from tests.cache.places import UP, Image, Place, caching, new_name, push, states
+from tests.cache.places import UP, Image, Place, caching, landed, new_name, push, states
 from tests.upstream.proxy import Fault, Rule
 
 DEADLINE = 1.0
@@ -142,8 +144,40 @@ async def test_bytes_that_rot_here_are_fetched_again(place: Place) -> None:
         path.chmod(0o600)
         path.write_bytes(bytes(len(content)))
     assert (await get(place, image, "manifests/v1")).content == image.manifest
-    assert (await get(place, image, f"blobs/{Digest.of(image.config)}")).status_code in (200, 404)
     await pull_all(place, image)
+    assert states(place)[-5:] == ["miss", "hit", "hit", "miss", "hit"]
+    await pull_all(place, image)
+    assert states(place)[-4:] == ["hit"] * 4
+
+
+async def test_bytes_that_rot_here_cannot_be_fetched_from_who_has_none(place: Place) -> None:
+    image = await push(place.origin, new_name())
+    await pull_all(place, image)
+    place.cache._registry.recent._held.clear()
+    path = Path(place.store.layout.blob(Digest.of(image.config)))
+    path.chmod(0o600)
+    path.write_bytes(bytes(len(image.config)))
+    place.proxy.rules.append(Rule(Fault(404)))
+    for state in ("miss", "negative"):
+        assert (await get(place, image, f"blobs/{Digest.of(image.config)}")).status_code == 404
+        assert states(place)[-1] == state
+
+
+async def test_a_layer_that_goes_before_it_is_opened_is_fetched_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = await push(place.origin, new_name())
+    layer = await landed(place, f"/v2/{UP}/{image.name}/blobs/{Digest.of(image.layer)}")
+    opened = place.store.blobs.open
+
+    def gone(digest: Digest) -> AbstractAsyncContextManager[BlobFile]:
+        monkeypatch.undo()
+        Path(place.store.layout.blob(digest)).unlink()
+        return opened(digest)
+
+    monkeypatch.setattr(place.store.blobs, "open", gone)
+    answer = await place.client.get(layer)
+    assert (answer.status_code, answer.content, states(place)[-1]) == (200, image.layer, "miss")
 
 
 async def test_bytes_behind_the_end_stand_in_the_way_once(place: Place) -> None:

@@ -224,6 +224,7 @@ async def test_tags_are_listed_as_they_are_there(moving: Moving) -> None:
     assert first.json() == {"name": f"{UP}/{moving.name}", "tags": ["V2", "a", "v1"]}
     assert (await client.get(first.links["next"]["url"])).json()["tags"] == ["v3"]
     assert moving.asked() == ["GET"]
+    assert states(moving.place) == ["miss", "hit"]
     # Where it cannot say, those that were pulled.
     await moving.pull("v3")
     moving.place.clock.now += 61
@@ -251,6 +252,7 @@ async def test_referrers_are_listed_as_they_are_there(moving: Moving) -> None:
     rest = await client.get(page.links["next"]["url"])
     assert [*page.json()["manifests"], *rest.json()["manifests"]] == expected["manifests"]
     assert moving.asked() == ["GET"]
+    assert states(moving.place) == ["miss", "hit", "hit", "hit"]
     # Where it cannot say, those that were pulled: none of these two.
     await moving.pull()
     moving.place.clock.now += 61
