@@ -4,13 +4,17 @@ Exit codes: 0 fine, 1 not found, not sound or not ready, 2 a mistake in the call
 more: a signal.
 """
 
+import signal
+import sys
 from collections import UserDict
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import click
 
 from registry import __version__
+from registry.cli.output import say
 
 COMMANDS = {
     "access": "registry.cli.commands.access:access",
@@ -41,7 +45,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 class Lazy(UserDict[str, Any]):
     """Commands by name; one is imported when it is asked for, so that each loads only what it needs.
 
-    Not a click.Group of its own: click looks into the mapping also where it has no method to override.
+    Not by the group's own methods: click looks into the mapping also where it has no method to override.
     """
 
     def __getitem__(self, name: str) -> click.Command:
@@ -50,7 +54,16 @@ class Lazy(UserDict[str, Any]):
         return command
 
 
-@click.group(context_settings=_CONTEXT, commands=Lazy(COMMANDS))
+class Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """What it does, until a Ctrl-C: click would make 1 of that."""
+        with suppress(KeyboardInterrupt):
+            return super().invoke(ctx)
+        say("interrupted")
+        sys.exit(128 + signal.SIGINT)
+
+
+@click.group(cls=Group, context_settings=_CONTEXT, commands=Lazy(COMMANDS))
 @click.version_option(__version__, prog_name="registry", message="%(prog)s %(version)s")
 def cli() -> None:
     """A minimal, durable container registry.

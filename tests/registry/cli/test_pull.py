@@ -1,6 +1,10 @@
 """`registry pull` as it is called: what it prints, and with which exit code it ends."""
 
 import json
+import signal
+import socket
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner, Result
@@ -50,6 +54,23 @@ def test_for_programs() -> None:
         "error": None,
     }
     assert found["docker.io/library/absent:latest"]["error"] == "scripted 404"
+
+
+def test_ctrl_c() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        command = [sys.executable, "-m", "registry", "pull", "a", "--server", url]
+        with (
+            subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process,
+            server.accept()[0] as silent,
+        ):
+            silent.recv(1)
+            process.send_signal(signal.SIGINT)
+            try:
+                _, said = process.communicate(timeout=20)
+            finally:
+                process.kill()
+    assert (process.returncode, said) == (130, "registry: interrupted\n")
 
 
 def test_a_password() -> None:
