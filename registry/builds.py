@@ -17,7 +17,7 @@ from storage.holdings import load_holdings
 from storage.least_used import least_used_tagged
 from storage.store import Store
 from storage.tagged import Tagged, tags_of
-from storage.threads import settle
+from storage.threads import in_thread
 
 logger = logging.getLogger("registry")
 
@@ -82,14 +82,12 @@ async def trim(
         return applied
     now = store.database.clock.now()
     with store.database.scanning() as connection:
-        found = await settle(
-            asyncio.to_thread(
-                _oversized,
-                connection,
-                lambda name: find_cache(caches, name) is cache,
-                cache.size,
-                now - cache.grace,
-            )
+        found = await in_thread(
+            _oversized,
+            connection,
+            lambda name: find_cache(caches, name) is cache,
+            cache.size,
+            now - cache.grace,
         )
     for repository, tags in found.items():
         verdicts = tuple(Verdict(tag, ()) for tag in tags)

@@ -31,7 +31,7 @@ from storage.rows import reveal_blob
 from storage.snapshot import snapshot
 from storage.store import Store
 from storage.sweeping import Gone, Swept
-from storage.threads import settle
+from storage.threads import in_thread
 
 Result = TypeVar("Result")
 Sweep = Callable[[Connection, Marked, int, Sequence[int]], Swept]
@@ -106,7 +106,7 @@ async def foresee(store: Store, rules: Rules) -> tuple[list[Item], list[Item], R
     later: list[Item] = []
     with temporary_root() as folder:
         path = os.path.join(folder, "index.db")
-        await settle(asyncio.to_thread(snapshot, store.layout.index, path, store.files))
+        await in_thread(snapshot, store.layout.index, path, store.files)
         lock, machine = os.path.join(folder, "write.lock"), store.database.clock.machine
         copy = Database(path, lock, store.files, durable=False, machine=machine)
         try:
@@ -189,8 +189,7 @@ class Collector:
     async def _look(self, query: Callable[..., Result], *arguments: Any) -> Result:
         """Ask the index in a thread, then rest."""
         begun = time.monotonic()
-        # Settled: a stop that closed the connection under a query ended the process by SIGSEGV.
-        found = await settle(asyncio.to_thread(query, self._connection, *arguments))
+        found = await in_thread(query, self._connection, *arguments)
         await self._rest(begun)
         return found
 
@@ -301,7 +300,7 @@ class Collector:
             return
         idle = 0 if self._rules.at_once else self._rules.grace
         for low, high in blobs.shards():
-            found = await settle(asyncio.to_thread(blobs.list_shard, low, idle=idle))
+            found = await in_thread(blobs.list_shard, low, idle=idle)
             known = await self._look(sweeping.spoken_for, low, high)
             for digest in found.keys() & {digest for digest, is_here in known.items() if not is_here}:
                 await self._take_back(blobs, digest)
@@ -314,7 +313,7 @@ class Collector:
 
     async def _take_back(self, blobs: BlobStore, digest: Digest) -> None:
         """A file that was away when somebody asked for it, as where its disk was not mounted."""
-        if await settle(asyncio.to_thread(blobs.verify, digest)):
+        if await in_thread(blobs.verify, digest):
             await self._write(lambda connection: reveal_blob(connection, digest, blobs.size))
             self._report.returned += 1
 

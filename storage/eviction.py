@@ -4,7 +4,6 @@ Without marks and without a grace, so it is right only where nobody pushes. Name
 changes that look at the use again; then the files that no row speaks for, as in a collection.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from storage.removal import require_sound_index, unlink
 from storage.rows import drop_if_empty
 from storage.store import Store
 from storage.sweeping import Gone, release
-from storage.threads import settle
+from storage.threads import in_thread
 
 WHO = "eviction"
 RECENT = 60
@@ -63,25 +62,23 @@ class Evictor:
         store.files.require_sound()
         with held(store.layout.gc_lock, _BUSY), store.database.scanning() as connection:
             for _ in range(_ROUNDS):
-                holdings = await settle(asyncio.to_thread(load_holdings, connection, chosen, inside))
+                holdings = await in_thread(load_holdings, connection, chosen, inside)
                 evicted.left, wanted = holdings.bytes, leave(holdings.bytes)
                 if evicted.left <= wanted:
                     break
                 since = store.database.clock.now() - RECENT
-                choice = await settle(
-                    asyncio.to_thread(least_used, holdings, wanted, since=since, spare=spare)
-                )
+                choice = await in_thread(least_used, holdings, wanted, since=since, spare=spare)
                 if not choice.links and not choice.manifests:
                     break
                 await self._require_sound_index(connection)
                 await self._take(holdings, choice, evicted)
                 # Not by the choice: some of it stays where it was used meanwhile.
-                evicted.left = await settle(asyncio.to_thread(count_bytes, connection, chosen, inside))
+                evicted.left = await in_thread(count_bytes, connection, chosen, inside)
         return evicted
 
     async def _require_sound_index(self, connection: Connection) -> None:
         if time.monotonic() >= self._sound_until:
-            await settle(asyncio.to_thread(require_sound_index, connection))
+            await in_thread(require_sound_index, connection)
             self._sound_until = time.monotonic() + _SOUND
 
     async def _take(self, holdings: Holdings, choice: Choice, evicted: Evicted) -> None:

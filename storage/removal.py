@@ -1,6 +1,5 @@
 """Files that no row of the index speaks for any more, taken away; and what has to be sound before."""
 
-import asyncio
 from collections.abc import Sequence
 
 from storage import sweeping
@@ -10,7 +9,7 @@ from storage.database import Connection, Database
 from storage.errors import IndexFailed
 from storage.marking import column
 from storage.sweeping import Gone
-from storage.threads import settle
+from storage.threads import in_thread
 
 _FILES = 128  # in one transaction, and open at once
 _LARGE = 2**20  # bytes of a file
@@ -44,8 +43,8 @@ async def _unlink_some(database: Database, blobs: BlobStore, files: Sequence[Gon
     opened: list[int] = []
     try:
         if large:
-            await settle(asyncio.to_thread(blobs.hold, large, opened))
+            await in_thread(blobs.hold, large, opened)
         return await database.write(change, durable=False)
     finally:
         if opened:
-            await settle(asyncio.to_thread(blobs.let_go, opened))
+            await in_thread(blobs.let_go, opened)

@@ -90,12 +90,23 @@ class Threads:
             pool.shutdown()
 
 
-async def _run(pool: Executor, act: Callable[[], Result]) -> Result:
+async def _run(pool: Executor | None, act: Callable[[], Result]) -> Result:
     return await settle(asyncio.get_running_loop().run_in_executor(pool, act))
 
 
+async def in_thread(
+    function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> Result:
+    """As `asyncio.to_thread`, but never returns before the function has, even when cancelled.
+
+    Not `settle(asyncio.to_thread(...))`: that makes a task of it, and a loop that closes cancels all tasks.
+    Where the caller closed its connection then, under the query, the process ended by SIGSEGV.
+    """
+    return await _run(None, lambda: function(*args, **kwargs))
+
+
 async def settle(work: Awaitable[Result]) -> Result:
-    """Await `work` to its end, even when cancelled.
+    """Await `work` to its end, even when cancelled. A coroutine has to do so itself: a loop may cancel it.
 
     A caller that closed its descriptor while a call was still under way would let the bytes land in, or
     come from, whatever file gets the same number next.

@@ -2,12 +2,13 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from storage.threads import Threads, settle
+from storage.threads import Threads, in_thread, settle
 
 
 @pytest.fixture
@@ -93,6 +94,30 @@ async def test_coroutines_settle_too() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert events == ["work"]
+
+
+def test_a_loop_that_closes_waits_for_a_thread() -> None:
+    """Its end cancels all tasks at once, also those that a task waits for."""
+    entered, events = threading.Event(), list[str]()
+
+    def work() -> None:
+        entered.set()
+        time.sleep(0.1)
+        events.append("work")
+
+    async def wait() -> None:
+        try:
+            await in_thread(work)
+        finally:
+            events.append("whoever waits")
+
+    async def leave() -> asyncio.Task[None]:
+        task = asyncio.create_task(wait())
+        await asyncio.to_thread(entered.wait, 10)
+        return task
+
+    assert asyncio.run(leave()).cancelled()
+    assert events == ["work", "whoever waits"]
 
 
 async def test_many_calls_share_a_bounded_pool(threads: Threads) -> None:
