@@ -7,12 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from registry.upstream.settings import Upstream
+from storage.database import Connection
 from storage.errors import StorageError, StoreBusy
 from storage.eviction import Evicted, Evictor
+from storage.holdings import count_bytes
 from storage.quotas import Limit, held
 from storage.room import Room, look
 from storage.rows import FETCHED, is_fetched
 from storage.store import Store
+from storage.threads import in_thread
 
 logger = logging.getLogger("registry")
 
@@ -117,7 +120,8 @@ class Bounds:
             return budget.most if bytes_held <= budget.most else int(budget.most * _LEAVE)
 
         evicted = await self._evictor.make_room(budget.covers, is_fetched, leave)
-        shared = max(0, await self._listed(budget) - evicted.left)
+        with self._store.database.scanning() as connection:
+            shared = await in_thread(_count_shared, connection, budget)
         self._shared[budget] = (shared, time.monotonic() + _AGAIN)
         self._say(evicted, f"more than {budget.most} bytes were held")
 
@@ -139,3 +143,9 @@ class Bounds:
                 evicted.left,
                 why,
             )
+
+
+def _count_shared(connection: Connection, budget: Budget) -> int:
+    """Bytes beyond the first time that they count. What lands meanwhile makes it less: a look comes early."""
+    listed = held(connection, budget.limit).bytes
+    return max(0, listed - count_bytes(connection, budget.covers, is_fetched))

@@ -19,7 +19,7 @@ from registry.settings import Settings
 from registry.upstream.settings import UPSTREAMS, Upstream
 from storage.digest import Digest
 from storage.errors import IndexFailed, StoreBusy
-from storage.eviction import RECENT
+from storage.eviction import RECENT, Evicted, Evictor
 from storage.locks import held
 from storage.room import Room
 from storage.store import Store, open_store
@@ -135,6 +135,27 @@ async def test_a_pull_that_is_still_in_memory_counts(store: Store, hands: Hands)
     pulls.add((JoinedName(HUB), Digest.of(manifest(1))))
     await bounded(store, Budget("@", 2 * SIZE), flush=pulls.flush).enforce()
     assert kept(store, 1, 2, 3) == [1]
+
+
+async def test_what_lands_while_something_goes_is_not_taken_for_shared(
+    store: Store, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the budget would be exceeded by as much, until it is counted anew."""
+    make_room = Evictor.make_room
+
+    async def make_room_slowly(*arguments: Any, **given: Any) -> Evicted:
+        evicted = await make_room(*arguments, **given)
+        await fetch(store, 4, 5)
+        return evicted
+
+    await fetch(store, 1, 2, 3)
+    hands.wait(RECENT + 1)
+    keeper = bounded(store, Budget("@", 2 * SIZE))
+    monkeypatch.setattr(Evictor, "make_room", make_room_slowly)
+    await keeper.enforce()
+    monkeypatch.setattr(Evictor, "make_room", make_room)
+    await keeper.enforce()
+    assert disk(store) <= 2 * SIZE
 
 
 async def test_repositories_that_share_much_are_counted_now_and_then(store: Store) -> None:
