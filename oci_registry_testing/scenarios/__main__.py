@@ -23,7 +23,7 @@ flags of the verbs here. They run without a shell. What stands in braces is fill
 """
 _EXIT = """
 exit codes: 0: nothing was wrong; 1: a client said that all is well and it was not, or it hung, or it could
-not do what every client has to; 2: it could not be tried
+not do what every client has to; 2: it could not be tried; 130: Ctrl-C
 """
 
 
@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FileNotFoundError as error:
         print(f"{error.filename} is not here: install it, or name another client", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped, and the clients that ran with it", file=sys.stderr)
+        return 130
     print(
         {"json": report.as_json, "markdown": report.as_markdown}.get(options.form, report.as_text)(outcomes)
     )
@@ -103,7 +106,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="what there is, and run nothing")
     parser.add_argument("--json", dest="form", action="store_const", const="json", help="for programs")
     parser.add_argument("--markdown", dest="form", action="store_const", const="markdown", help="for a page")
-    parser.add_argument("--timeout", type=float, default=SECONDS, metavar="SECONDS", help="of each verb")
+    parser.add_argument("--timeout", type=float, default=SECONDS, metavar="SECONDS", help="of each command")
     parser.add_argument("--jobs", type=int, default=JOBS, metavar="N", help="scenarios at once")
     return parser.parse_args(arguments)
 

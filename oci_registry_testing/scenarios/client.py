@@ -1,16 +1,19 @@
 """A client that is driven: the commands by which it does things, and what comes of running one."""
 
+import contextlib
 import difflib
 import os
 import shlex
 import signal
 import string
 import subprocess
+import tempfile
+import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 VERBS: Mapping[str, str] = {
     "login": "log in at {host} as {user} with {password}",
@@ -29,6 +32,7 @@ PLACES = (
 _KNOWN = Path(__file__).parent / "known"
 _SUFFIX = ".toml"
 _TOLD = 4000  # characters of what a command printed
+_LOOK = 0.2  # seconds between two looks whether it is to stop
 
 
 class ClientInvalid(ValueError):
@@ -128,40 +132,66 @@ def _check(name: str, key: str, text: object) -> None:
         )
 
 
-def run(client: Client, verb: str, places: Mapping[str, str], folder: Path, seconds: float) -> Done:
-    """All commands of a verb, up to the first that fails. Raises FileNotFoundError for a missing program."""
+def run(
+    client: Client,
+    verb: str,
+    places: Mapping[str, str],
+    folder: Path,
+    seconds: float,
+    stop: Callable[[], bool] = lambda: False,
+) -> Done:
+    """All commands of a verb, up to the first that fails; each is ended after `seconds`, or by `stop`.
+
+    Raises FileNotFoundError for a missing program.
+    """
     variables = {name: text.format(**places) for name, text in client.environment.items()}
     printed, done = "", Done(0, "")
     for line in client.commands[verb]:
-        done = _run([part.format(**places) for part in shlex.split(line)], variables, folder, seconds)
+        done = _run([part.format(**places) for part in shlex.split(line)], variables, folder, seconds, stop)
         printed += done.printed
         if done.status != 0:
             break
     return Done(done.status, printed[-_TOLD:], done.answer)
 
 
-def _run(command: Sequence[str], variables: Mapping[str, str], folder: Path, seconds: float) -> Done:
-    # A group of its own: what a client leaves behind when it is late goes with it.
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=folder,
-        env={**os.environ, **variables},
-        start_new_session=True,
-    ) as process:
-        try:
-            out, err = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            out, err = process.communicate()
-            return Done(None, _text(out + err))
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    return Done(process.returncode, _text(out + err), _text(out))
+def _run(
+    command: Sequence[str],
+    variables: Mapping[str, str],
+    folder: Path,
+    seconds: float,
+    stop: Callable[[], bool],
+) -> Done:
+    # Files: a pipe is open as long as anything that the client left behind, and one would wait for its end.
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            cwd=folder,
+            env={**os.environ, **variables},
+            start_new_session=True,
+        )
+        status = _wait(process, seconds, stop)
+        answer = _read(out)
+        return Done(status, answer + _read(err), answer)
 
 
-def _text(raw: bytes) -> str:
-    return raw.decode(errors="replace")
+def _wait(process: subprocess.Popen[bytes], seconds: float, stop: Callable[[], bool]) -> int | None:
+    """The exit code, None if it had to be ended."""
+    late = time.monotonic() + seconds
+    try:
+        while not stop() and time.monotonic() < late:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(min(_LOOK, seconds))
+        return None
+    finally:
+        if process.returncode is None:
+            # A group of its own: what it began goes, too. Nobody waited for it: the number is still its own.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _read(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")

@@ -1,6 +1,7 @@
 """Scenarios run: each with a registry, an image and a folder of its own, several at once."""
 
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,25 +40,36 @@ def run_all(
     jobs: int = JOBS,
     heard: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
-    """In the order of the clients, then of the scenarios. `seconds` for each verb; `heard` after each.
+    """In the order of the clients, then of the scenarios. `seconds` for each command; `heard` after each.
 
-    Raises FileNotFoundError for a client's program that is not here, and CannotStart.
+    Raises FileNotFoundError for a client's program that is not here, and CannotStart. Whatever ends it, such
+    as Ctrl-C, ends the clients that run.
     """
+    stopped = threading.Event()
     pairs = [(client, scenario) for client in clients for scenario in scenarios]
 
     def work(pair: tuple[Client, Scenario]) -> Outcome:
-        outcome = run_one(*pair, seconds=seconds)
+        outcome = run_one(*pair, seconds=seconds, stop=stopped.is_set)
         heard(outcome)
         return outcome
 
     pool = ThreadPoolExecutor(jobs)
     try:
         return list(pool.map(work, pairs))
+    except BaseException:
+        stopped.set()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def run_one(client: Client, scenario: Scenario, *, seconds: float = SECONDS) -> Outcome:
+def run_one(
+    client: Client,
+    scenario: Scenario,
+    *,
+    seconds: float = SECONDS,
+    stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
     if not all(client.can(verb) for verb in scenario.verbs):
         return Outcome(client.name, scenario, Verdict.CANNOT)
     begun = time.monotonic()
@@ -67,7 +79,7 @@ def run_one(client: Client, scenario: Scenario, *, seconds: float = SECONDS) -> 
     ):
         place = Place(registry, Path(folder), make_payload(scenario.size))
         place.prepare(scenario)
-        steps = list(_take(client, scenario, place, seconds))
+        steps = list(_take(client, scenario, place, seconds, stop))
         requests, fired = registry.requests, registry.fired
     verdict = judge(scenario, steps)
     note = "" if verdict is Verdict.HANGS else scenario.note(requests, fired)
@@ -94,10 +106,12 @@ def _line(entry: tuple[str, object]) -> str:
     return f"{key} = {str(value).lower() if isinstance(value, bool) else repr(value)}\n"
 
 
-def _take(client: Client, scenario: Scenario, place: Place, seconds: float) -> Iterator[Step]:
+def _take(
+    client: Client, scenario: Scenario, place: Place, seconds: float, stop: Callable[[], bool]
+) -> Iterator[Step]:
     """Up to the first one that fails."""
     for verb in scenario.verbs:
-        done = run(client, verb, place.places, place.work, seconds)
+        done = run(client, verb, place.places, place.work, seconds, stop)
         right = done.status == 0 and place.is_right(verb, done)
         yield Step(verb, done, right)
         if done.status != 0:

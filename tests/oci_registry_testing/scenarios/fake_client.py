@@ -1,7 +1,7 @@
 """`python fake_client.py MANNER VERB …`: a client that behaves as its manner says, in as few lines as can be.
 
 honest: checks every digest, goes on by Range, waits for Retry-After. careless: checks nothing, and says that
-all is well. sleepy: does nothing, for ever. lost: ends with 3.
+all is well. sleepy: does nothing, for ever; noted: the same, and a file tells when. lost: ends with 3.
 """
 
 import hashlib
@@ -24,6 +24,9 @@ def main(manner: str, verb: str, *rest: str) -> int:
         case "lost":
             return 3
         case "sleepy":
+            time.sleep(600)
+        case "noted":
+            Path(verb).touch()
             time.sleep(600)
         case "careless":
             try:

@@ -1,5 +1,7 @@
 """Clients' descriptions, and the commands that come of them."""
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -81,6 +83,23 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_began(tmp_path: Path) ->
     done = run(make("mine", {"push": python(code)}), "push", PLACES, tmp_path, 0.3)
     assert done.status is None
     assert time.monotonic() - begun < 10
+
+
+def test_what_a_client_leaves_behind_is_not_waited_for(tmp_path: Path) -> None:
+    """It has a session of its own, and holds the client's output open."""
+    code = 'import subprocess; print(subprocess.Popen(["sleep", "60"], start_new_session=True).pid)'
+    begun = time.monotonic()
+    done = run(make("mine", {"push": python(code)}), "push", PLACES, tmp_path, 30)
+    assert (done.status, time.monotonic() - begun < 20) == (0, True)
+    os.kill(int(done.answer), signal.SIGKILL)
+
+
+def test_a_command_is_ended_when_all_is_to_stop(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    client = make("mine", {"push": ["sleep 60", "no-such-program"]})
+    done = run(client, "push", PLACES, tmp_path, 60, lambda: time.monotonic() > begun + 0.5)
+    assert done.status is None
+    assert time.monotonic() - begun < 20
 
 
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:

@@ -2,15 +2,17 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from oci_registry_testing.scenarios import SCENARIOS
 from oci_registry_testing.scenarios.client import VERBS
-from tests.oci_registry_testing.scenarios.test_running import fake
+from tests.oci_registry_testing.scenarios.test_running import FAKE, fake
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -51,6 +53,18 @@ def test_how_it_ends(arguments: tuple[str, ...], status: int, said: str) -> None
     assert done.returncode == status, done.stderr
     assert re.search(said, done.stdout + done.stderr)
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
+    pulls = f"{{python}} {FAKE} noted {tmp_path}/begun"
+    command = [sys.executable, "-m", "registry.testing.scenarios", "--pull", pulls, "-k", "pull: late"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "stopped, and the clients that ran with it\n")
 
 
 def test_programs_read_it(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Scenarios run with clients that behave well and badly: every verdict is one that can come."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,19 @@ def test_a_program_that_is_missing_ends_all() -> None:
     client = make("missing", {"pull": "no-such-program {image}"})
     with pytest.raises(FileNotFoundError, match="no-such-program"):
         run_all([client], [each for each in SCENARIOS if each.name.startswith("pull:")], jobs=2)
+
+
+def test_what_ends_all_ends_the_clients_that_run() -> None:
+    """Such as Ctrl-C; a client sleeps for ten minutes."""
+    begun = time.monotonic()
+
+    def end(_: Outcome) -> None:
+        raise KeyboardInterrupt
+
+    clients = [fake("lost"), fake("sleepy")]
+    with pytest.raises(KeyboardInterrupt):
+        run_all(clients, [BY_NAME["push, pull"]], jobs=2, heard=end)
+    assert time.monotonic() - begun < 60
 
 
 def test_every_profile_has_its_scenario() -> None:
