@@ -160,6 +160,9 @@ class UploadStore:
         try:
             yield UploadSession(upload, path, descriptor, self)
         finally:
+            # Closing does not do: a child that this process is starting has it open, too, until it execs, and
+            # the client's next request would find the session locked.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
     def _lock(self, upload: str, path: str) -> int:

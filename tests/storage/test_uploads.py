@@ -269,6 +269,28 @@ async def test_one_writer_at_a_time_over_all_stores(opener: Opener) -> None:
     assert await append(other, upload, body(b"x")) == 5
 
 
+async def test_a_child_that_is_being_started_keeps_no_session_locked(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it execs, it has open what its parent has, as a duplicate has."""
+    upload = await begin(store, b"data")
+    real, inherited = fcntl.flock, list[int]()
+
+    def locked(descriptor: int, operation: int) -> None:
+        real(descriptor, operation)
+        inherited.append(os.dup(descriptor))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", locked)
+        assert await append(store, upload, body(b" more")) == 9
+    try:
+        assert await append(store, upload, body(b"!")) == 10
+    finally:
+        for descriptor in inherited:
+            os.close(descriptor)
+    assert inherited
+
+
 @pytest.mark.parametrize("upload", [UNKNOWN, "", "../index.db", "x" * 5000])
 async def test_no_session(store: Store, upload: str) -> None:
     with pytest.raises(UploadMissing):
