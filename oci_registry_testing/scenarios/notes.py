@@ -5,18 +5,39 @@ from collections.abc import Sequence
 
 from oci_registry_testing.registry import Fired
 from oci_registry_testing.request import Request
+from oci_registry_testing.scenarios.scenario import Scenario
+from oci_registry_testing.scenarios.verdict import Verdict
 
 _SCHEMA_TAG = re.compile(r"/v2/.+/manifests/[a-z0-9]+-[0-9a-f]{32,}")
 _EARLY = 0.1  # of a wait, which clients' clocks and ours may differ by
 
 
+def tell(
+    scenario: Scenario, verdict: Verdict, requests: Sequence[Request], fired: Sequence[Fired], told: str
+) -> str:
+    """All that is worth knowing. Of one that was ended, what it did depends on when."""
+    if verdict is Verdict.HANGS:
+        return ""
+    silent = verdict in (Verdict.REFUSES, Verdict.GIVES_UP) and not told.strip()
+    said = scenario.note(requests, fired) if is_met(scenario, fired) else "does not meet it"
+    return ", ".join(filter(None, [said, "without a word" if silent else ""]))
+
+
+def is_met(scenario: Scenario, fired: Sequence[Fired]) -> bool:
+    """A client that makes no such request meets no fault, and has survived nothing."""
+    return bool(fired) or not scenario.faults
+
+
 def resumes(requests: Sequence[Request], fired: Sequence[Fired]) -> str:
-    """Whether what was left of a blob was asked for, or all of it once more."""
+    """Whether what was left of a blob was asked for, and given, or all of it once more."""
     broken = {each.path for each in fired}
     asked = [each for each in requests if each.method == "GET" and each.path in broken]
     if len(asked) < 2:
         return ""
-    return "goes on by Range" if any(_is_rest(each) for each in asked[1:]) else "begins anew"
+    rests = [each.status for each in asked[1:] if _is_rest(each)]
+    if 206 in rests:
+        return "goes on by Range"
+    return "asks by Range in vain" if rests else "begins anew"
 
 
 def _is_rest(request: Request) -> bool:

@@ -31,6 +31,7 @@ def as_json(outcomes: Sequence[Outcome]) -> str:
             "about": each.scenario.about,
             "verdict": each.verdict.value,
             "note": each.note,
+            "requests": each.requests,
             "seconds": round(each.seconds, 2),
             "told": each.told if each.verdict is not Verdict.SURVIVES else "",
         }

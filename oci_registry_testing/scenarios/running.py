@@ -11,6 +11,7 @@ from typing import Any
 
 from oci_registry_testing.registry import Registry
 from oci_registry_testing.scenarios.client import Client, run
+from oci_registry_testing.scenarios.notes import is_met, tell
 from oci_registry_testing.scenarios.payload import make_payload
 from oci_registry_testing.scenarios.place import PASSWORD, USER, Place
 from oci_registry_testing.scenarios.scenario import Scenario
@@ -22,7 +23,7 @@ JOBS = 4
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`told` is what the client's last command printed, for who wants to know why."""
+    """`told` is what the client's last command printed, for who wants to know why; `requests`: how many."""
 
     client: str
     scenario: Scenario
@@ -30,6 +31,7 @@ class Outcome:
     note: str = ""
     seconds: float = 0.0
     told: str = ""
+    requests: int = 0
 
 
 def run_all(
@@ -81,9 +83,10 @@ def run_one(
         place.prepare(scenario)
         steps = list(_take(client, scenario, place, seconds, stop))
         requests, fired = registry.requests, registry.fired
-    verdict = judge(scenario, steps)
-    note = "" if verdict is Verdict.HANGS else scenario.note(requests, fired)
-    return Outcome(client.name, scenario, verdict, note, time.monotonic() - begun, steps[-1].done.printed)
+    told = steps[-1].done.printed
+    verdict = judge(scenario, steps, met=is_met(scenario, fired))
+    note = tell(scenario, verdict, requests, fired, told)
+    return Outcome(client.name, scenario, verdict, note, time.monotonic() - begun, told, len(requests))
 
 
 def _registry(scenario: Scenario, folder: Path) -> Registry:

@@ -28,12 +28,13 @@ class Step:
     right: bool
 
 
-def judge(scenario: Scenario, steps: Sequence[Step]) -> Verdict:
+def judge(scenario: Scenario, steps: Sequence[Step], *, met: bool = True) -> Verdict:
+    """`met`: what can go wrong there went wrong. Who fails without it refuses nothing."""
     last = steps[-1]
     if last.done.status is None:
         return Verdict.HANGS
     if last.done.status != 0:
-        return Verdict.REFUSES if scenario.refuse else Verdict.GIVES_UP
+        return Verdict.REFUSES if scenario.refuse and met else Verdict.GIVES_UP
     return Verdict.SURVIVES if all(step.right for step in steps) else Verdict.WRONG
 
 

@@ -74,6 +74,7 @@ def test_programs_read_it(tmp_path: Path) -> None:
     assert done.returncode == 1
     (found,) = json.loads(done.stdout)
     assert (found["client"], found["scenario"], found["verdict"]) == ("mine", "pull: short", "WRONG")
+    assert found["requests"] == 2  # a manifest, and its layer
     assert done.stderr == ""  # nobody looks: no progress
 
 

@@ -7,7 +7,8 @@ import pytest
 from oci_registry_testing.registry import Fired
 from oci_registry_testing.request import Request
 from oci_registry_testing.scenarios import notes
-from oci_registry_testing.scenarios.scenario import Note, no_note
+from oci_registry_testing.scenarios.scenario import Note, Scenario, no_note
+from oci_registry_testing.scenarios.verdict import Verdict
 
 BLOB = "/v2/a/blobs/sha256:" + 64 * "0"
 MANIFEST = "/v2/a/manifests/v1"
@@ -32,6 +33,7 @@ def refused(again: float) -> tuple[list[Request], list[Fired]]:
     return requests, [hit(MANIFEST, "HEAD", status=429, retry_after=2)]
 
 
+REST = asked("GET", BLOB, status=206, range="bytes=7-")
 SCHEMA_TAG = "/v2/a/manifests/sha256-" + 64 * "0"
 TABLE: list[tuple[Note, Sequence[Request], Sequence[Fired], str]] = [
     (no_note, [asked("GET", BLOB)], [hit()], ""),
@@ -39,7 +41,14 @@ TABLE: list[tuple[Note, Sequence[Request], Sequence[Fired], str]] = [
     (notes.resumes, [asked("GET", BLOB), asked("GET", BLOB)], [], ""),
     (notes.resumes, [asked("GET", BLOB), asked("GET", BLOB)], [hit()], "begins anew"),
     (notes.resumes, [asked("GET", BLOB), asked("GET", BLOB, range="bytes=0-")], [hit()], "begins anew"),
-    (notes.resumes, [asked("GET", BLOB), asked("GET", BLOB, range="bytes=7-")], [hit()], "goes on by Range"),
+    (
+        notes.resumes,
+        [asked("GET", BLOB), asked("GET", BLOB, range="bytes=7-")],
+        [hit()],
+        "asks by Range in vain",
+    ),
+    (notes.resumes, [asked("GET", BLOB), REST], [hit()], "goes on by Range"),
+    (notes.resumes, [asked("GET", BLOB), REST, asked("GET", BLOB)], [hit()], "goes on by Range"),
     (notes.resumes, [asked("GET", BLOB), asked("HEAD", BLOB)], [hit()], ""),
     (notes.waits, *refused(2.0), "waits as long as it is told"),
     (notes.waits, *refused(1.95), "waits as long as it is told"),
@@ -64,6 +73,28 @@ TABLE: list[tuple[Note, Sequence[Request], Sequence[Fired], str]] = [
     (notes.asks_again, [asked("GET", "/token")], [], ""),
     (notes.asks_again, [asked("GET", "/token"), asked("POST", "/token")], [], "gets another token"),
 ]
+
+
+CUT = Scenario("cut", "", ("pull",), faults=({"do": "cut"},), note=notes.resumes)
+CALM = Scenario("calm", "", ("pull",), note=notes.how_uploaded)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "verdict", "fired", "told", "said"),
+    [
+        (CUT, Verdict.SURVIVES, [hit()], "", "goes on by Range"),
+        (CUT, Verdict.SURVIVES, [], "", "does not meet it"),
+        (CUT, Verdict.GIVES_UP, [hit()], "broken", "goes on by Range"),
+        (CUT, Verdict.GIVES_UP, [hit()], " \n", "goes on by Range, without a word"),
+        (CUT, Verdict.REFUSES, [hit(MANIFEST)], "", "without a word"),
+        (CUT, Verdict.HANGS, [hit()], "", ""),
+        (CALM, Verdict.SURVIVES, [], "", ""),
+    ],
+)
+def test_all_that_is_told(
+    scenario: Scenario, verdict: Verdict, fired: Sequence[Fired], told: str, said: str
+) -> None:
+    assert notes.tell(scenario, verdict, [asked("GET", BLOB), REST], fired, told) == said
 
 
 @pytest.mark.parametrize(("note", "requests", "fired", "said"), TABLE)

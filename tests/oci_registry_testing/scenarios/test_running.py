@@ -44,7 +44,8 @@ def fake(manner: str) -> Client:
         ("careless", "pull: half a manifest", Verdict.WRONG, ""),
         ("careless", "tag that stays", Verdict.WRONG, ""),
         ("careless", "no room", Verdict.WRONG, ""),
-        ("lost", "push, pull", Verdict.GIVES_UP, ""),
+        ("lost", "push, pull", Verdict.GIVES_UP, "without a word"),
+        ("lost", "pull: other bytes", Verdict.GIVES_UP, "does not meet it, without a word"),
         ("sleepy", "push, pull", Verdict.HANGS, ""),
     ],
 )

@@ -36,3 +36,7 @@ ENDS = {
 def test_judging(scenario: Scenario, end: str, verdict: Verdict, bad: bool) -> None:
     assert judge(scenario, ENDS[end]) is verdict
     assert is_bad(scenario, verdict) is bad
+
+
+def test_who_fails_by_itself_has_refused_nothing() -> None:
+    assert judge(CANNOT, ENDS["failed"], met=False) is Verdict.GIVES_UP
