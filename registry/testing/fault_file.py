@@ -58,6 +58,7 @@ MATCH: Mapping[str, Kind] = {
     "nth": whole(1, _MOST),
     "times": whole(1, _MOST),
     "per_path": Kind("true or false", "", _switch),
+    "at_least": whole(0, _MOST),
     "probability": _number(0, 1),
     "seed": whole(0, _MOST),
 }

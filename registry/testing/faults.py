@@ -26,7 +26,7 @@ class Fault:
 
     `nth` is the number of the request, among those that fit, that is hit; without it all are. `times` is how
     many are hit at most, from `nth` on: one, where that is given. With `per_path`, each path counts for
-    itself.
+    itself. `at_least`: the request's body has so many bytes; a stream, which does not tell, counts as long.
     `probability` is for how many of those it happens; `seed` chooses which.
     """
 
@@ -37,6 +37,7 @@ class Fault:
     nth: int = 0
     times: int = 0
     per_path: bool = False
+    at_least: int = 0
     probability: float = 1.0
     seed: int = 0
 
@@ -44,6 +45,8 @@ class Fault:
         if self.method and target.method not in _several(self.method):
             return False
         if self.route and target.route not in _several(self.route):
+            return False
+        if target.length is not None and target.length < self.at_least:
             return False
         return not self.repository or matches(_several(self.repository), target.repository)
 

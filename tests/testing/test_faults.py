@@ -5,7 +5,7 @@ import pytest
 from registry.testing.effects import Cut, Delay, Refuse
 from registry.testing.fault_file import FaultsInvalid, describe, parse, read
 from registry.testing.faults import Fault, Faults
-from registry.testing.targets import Target
+from registry.testing.targets import Target, target_of
 
 GET_BLOB = Target("GET", "/v2/team/app/blobs/sha256:aa", "blob", "team/app", "sha256:aa")
 OTHER_BLOB = Target("GET", "/v2/team/app/blobs/sha256:bb", "blob", "team/app", "sha256:bb")
@@ -28,6 +28,24 @@ OTHER_BLOB = Target("GET", "/v2/team/app/blobs/sha256:bb", "blob", "team/app", "
 )
 def test_what_a_fault_fits(fault: Fault, fits: bool) -> None:
     assert fault.fits(GET_BLOB) is fits
+
+
+@pytest.mark.parametrize(
+    ("headers", "fits"),
+    [
+        ([(b"content-length", b"99")], False),
+        ([(b"content-length", b"100")], True),
+        ([(b"transfer-encoding", b"chunked")], True),
+        ([(b"content-length", b"many")], False),
+        ([], False),
+    ],
+)
+def test_a_fault_may_be_for_long_bodies_alone(headers: list[tuple[bytes, bytes]], fits: bool) -> None:
+    path = "/v2/a/blobs/uploads/0"
+    target = target_of({"method": "PUT", "path": path, "raw_path": path.encode(), "headers": headers})
+    assert target.route == "upload"
+    assert Fault(Refuse(), route="upload", at_least=100).fits(target) is fits
+    assert Fault(Refuse(), route="upload").fits(target)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +119,7 @@ repository = "team/*"
 nth = 1
 times = 2
 per_path = true
+at_least = 5
 
 [[fault]]
 do = "cut"
@@ -117,6 +136,7 @@ READ = (
         nth=1,
         times=2,
         per_path=True,
+        at_least=5,
     ),
     Fault(Cut(after=1000), probability=0.5, seed=7),
 )
