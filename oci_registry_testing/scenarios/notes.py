@@ -70,6 +70,15 @@ def by_tag_schema(requests: Sequence[Request], _: Sequence[Fired]) -> str:
     return "by the tag schema" if written else ""
 
 
+def mounts(requests: Sequence[Request], _: Sequence[Fired]) -> str:
+    """Whether a blob was to be taken over from another repository, and was."""
+    begun = [each for each in requests if each.method == "POST"]
+    asked = [each.status for each in begun if "mount=" in each.query]
+    if not asked:
+        return "sends all again" if begun else ""
+    return "mounts" if 201 in asked else "asks for a mount"
+
+
 def how_uploaded(requests: Sequence[Request], _: Sequence[Fired]) -> str:
     """In one POST, as a stream, or in chunks."""
     if any("content-range" in each.headers for each in requests if each.method == "PATCH"):

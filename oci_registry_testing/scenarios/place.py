@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from oci_registry_testing.registry import Registry, Stored
@@ -30,23 +30,26 @@ class Place:
     def __init__(self, registry: Registry, folder: Path, payload: Payload) -> None:
         self._registry, self._payload = registry, payload
         self.work = folder / "work"
-        self._out, layout = self.work / "out", self.work / "layout"
-        archive = self.work / "image.tar"
+        self._out, self._layout = self.work / "out", self.work / "layout"
         for made in (self.work, self._out):
             made.mkdir()
-        image = f"{registry.host}/{REPOSITORY}:{TAG}"
-        write_layout(payload, layout)
-        write_archive(payload, image, archive)
+        write_layout(payload, self._layout)
         (self.work / NAME).write_bytes(payload.data)
         (self.work / "auth.json").write_text("{}")  # podman wants the file of logins to be there
-        self.places = {
-            "host": registry.host,
-            "repository": f"{registry.host}/{REPOSITORY}",
+
+    def places(self, repository: str = REPOSITORY) -> Mapping[str, str]:
+        """What stands for what is in braces; the image's archive has its name in it, and is written anew."""
+        host = self._registry.host
+        image, archive = f"{host}/{repository}:{TAG}", self.work / "image.tar"
+        write_archive(self._payload, image, archive)
+        return {
+            "host": host,
+            "repository": f"{host}/{repository}",
             "tag": TAG,
             "image": image,
             "user": USER,
             "password": PASSWORD,
-            "layout": str(layout),
+            "layout": str(self._layout),
             "name": NAME,
             "archive": str(archive),
             "file": NAME,  # in the folder in which it runs: some clients take no other

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oci_registry_testing.home import find_clash
 from oci_registry_testing.registry import Registry
 from oci_registry_testing.scenarios.client import Client, run
 from oci_registry_testing.scenarios.notes import is_met, tell
@@ -96,6 +97,7 @@ def _registry(scenario: Scenario, folder: Path) -> Registry:
         path.write_text(f"[switches]\n{''.join(map(_line, scenario.switches.items()))}")
         profile = str(path)
     return Registry(
+        isolated=bool(find_clash()),
         users={USER: PASSWORD} if scenario.login else None,
         profile=profile,
         faults=scenario.faults,
@@ -113,8 +115,14 @@ def _take(
     client: Client, scenario: Scenario, place: Place, seconds: float, stop: Callable[[], bool]
 ) -> Iterator[Step]:
     """Up to the first one that fails."""
+    if scenario.before:
+        done = run(client, "push", place.places(scenario.before), place.work, seconds, stop)
+        yield Step("push", done, done.status == 0)
+        if done.status != 0:
+            return
+    places = place.places()
     for verb in scenario.verbs:
-        done = run(client, verb, place.places, place.work, seconds, stop)
+        done = run(client, verb, places, place.work, seconds, stop)
         right = done.status == 0 and place.is_right(verb, done)
         yield Step(verb, done, right)
         if done.status != 0:

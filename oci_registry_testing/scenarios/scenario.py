@@ -27,7 +27,8 @@ class Scenario:
     `profile` is one of those that come with the registry; `switches` are of one's own (docs/profiles.md),
     `faults` as docs/faults.md has them, `settings` the registry's. With `login` nobody comes in without one.
     `refuse`: it cannot go well, and a good client says so by its exit code. `plain`: every client has to.
-    `size` is of the image's file, in bytes; `taken`: its tag names another image already.
+    `size` is of the image's file, in bytes; `taken`: its tag names another image already; `before`: into this
+    repository the client pushes the same image first.
     """
 
     name: str
@@ -41,5 +42,6 @@ class Scenario:
     refuse: bool = False
     plain: bool = False
     taken: bool = False
+    before: str = ""
     size: int = 300_000
     note: Note = no_note

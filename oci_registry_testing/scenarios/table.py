@@ -7,6 +7,7 @@ from oci_registry_testing.scenarios.notes import (
     asks_again,
     by_tag_schema,
     how_uploaded,
+    mounts,
     resumes,
     tries,
     waits,
@@ -36,6 +37,7 @@ def _fault(do: str, **keys: object) -> tuple[Mapping[str, object], ...]:
 
 _OF_A_BLOB: Final = {"method": "GET", "route": "blob"}
 _OF_A_MANIFEST: Final = {"method": "GET", "route": "manifest"}
+# Several blobs may be sent at once: the long one is meant, whichever comes first.
 _OF_AN_UPLOAD: Final = {"method": ["PATCH", "PUT"], "route": "upload"}
 
 SCENARIOS: Final = (
@@ -48,6 +50,13 @@ SCENARIOS: Final = (
         ("login", *_BOTH),
         login=True,
         switches={"challenge": "basic"},
+    ),
+    Scenario(
+        "push again elsewhere",
+        "the image is in another repository already: its blobs can be mounted",
+        _BOTH,
+        before="team/base",
+        note=mounts,
     ),
     Scenario("list tags", f"{MANY_TAGS} tags on one page", ("tags",)),
     Scenario("refer", "an artifact refers to an image, and is found by it", _REFER),
@@ -64,7 +73,14 @@ SCENARIOS: Final = (
     Scenario(
         "pages of 10 tags", f"of {MANY_TAGS}; `Link` leads to the next", ("tags",), switches={"page_cap": 10}
     ),
-    Scenario("no mounts", "a session begins instead", _BOTH, switches={"mount": False}),
+    Scenario(
+        "no mounts",
+        "the image is in another repository, and a session begins instead",
+        _BOTH,
+        switches={"mount": False},
+        before="team/base",
+        note=mounts,
+    ),
     Scenario("no single POST", "a session begins instead", _BOTH, switches={"single_post": False}),
     Scenario("no chunks", "PATCH with `Content-Range` is a 400", _BOTH, switches={"chunks": False}),
     Scenario("absolute Location", "with scheme and host", _BOTH, switches={"locations": "absolute"}),
@@ -72,6 +88,9 @@ SCENARIOS: Final = (
         "no digest header", "`Docker-Content-Digest` is never sent", _BOTH, switches={"digest_header": False}
     ),
     Scenario("blobs elsewhere", "a 307 to another host", _BOTH, switches={"redirects": True}),
+    Scenario(
+        "no tag deletes", "405 for a tag, not for its digest", ("delete",), switches={"tag_delete": False}
+    ),
     Scenario("no deletes", "405 for tags and digests", ("delete",), refuse=True, settings={"delete": False}),
     Scenario(
         "tag that stays",
@@ -205,7 +224,7 @@ SCENARIOS: Final = (
         "push: 503 of an upload",
         "once, where bytes are sent",
         _PUSH,
-        faults=_fault("refuse", status=503, nth=1, **_OF_AN_UPLOAD),
+        faults=_fault("refuse", status=503, nth=1, at_least=1000, **_OF_AN_UPLOAD),
     ),
     Scenario(
         "push: 503 of a manifest",
@@ -217,18 +236,18 @@ SCENARIOS: Final = (
         "push: cut",
         "the connection closes after 100 kB of 300, once",
         _PUSH,
-        faults=_fault("cut", after=100_000, sending=True, nth=1, **_OF_AN_UPLOAD),
+        faults=_fault("cut", after=100_000, sending=True, nth=1, at_least=200_000, **_OF_AN_UPLOAD),
     ),
     Scenario(
         "push: session lost",
         "the first request with bytes is a 404",
         _PUSH,
-        faults=_fault("session_lost", nth=1, **_OF_AN_UPLOAD),
+        faults=_fault("session_lost", nth=1, at_least=1000, **_OF_AN_UPLOAD),
     ),
     Scenario(
         "push: 416",
         "the first request with bytes, and where the upload is",
         _PUSH,
-        faults=_fault("range_refused", nth=1, **_OF_AN_UPLOAD),
+        faults=_fault("range_refused", nth=1, at_least=1000, **_OF_AN_UPLOAD),
     ),
 )

@@ -55,6 +55,15 @@ def test_how_it_ends(arguments: tuple[str, ...], status: int, said: str) -> None
     assert "Traceback" not in done.stderr
 
 
+def test_it_runs_where_a_package_has_the_name_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "registry").mkdir()
+    (tmp_path / "registry" / "__init__.py").touch()
+    command = [sys.executable, "-m", "oci_registry_testing.scenarios", *pulling("honest"), "-k", "pull: cut"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "survives: goes on by Range" in done.stdout
+
+
 def test_ctrl_c_ends_it_at_once(tmp_path: Path) -> None:
     pulls = f"{{python}} {FAKE} noted {tmp_path}/begun"
     command = [sys.executable, "-m", "registry.testing.scenarios", "--pull", pulls, "-k", "pull: late"]

@@ -29,6 +29,8 @@ def fake(manner: str) -> Client:
     ("manner", "name", "verdict", "note"),
     [
         ("honest", "push, pull", Verdict.SURVIVES, "by PUT"),
+        ("honest", "push again elsewhere", Verdict.SURVIVES, "sends all again"),
+        ("lost", "no mounts", Verdict.GIVES_UP, "without a word"),
         ("honest", "list tags", Verdict.SURVIVES, ""),
         ("honest", "pages of 10 tags", Verdict.WRONG, ""),
         ("honest", "pull: 429", Verdict.SURVIVES, "waits as long as it is told"),
