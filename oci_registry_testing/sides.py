@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -80,6 +81,7 @@ class Process:
             encoding="utf-8",
             start_new_session=True,  # Ctrl-C is for us to hear, and to stop it in order
         )
+        self._turn = threading.Lock()
 
     def begin(self, wish: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = self._ask("begin", wish)
@@ -141,7 +143,7 @@ class Process:
         assert self._process.stdin
         assert self._process.stdout
         line = ""
-        with suppress(BrokenPipeError):
+        with self._turn, suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps([verb, *arguments]) + "\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()

@@ -4,6 +4,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -42,6 +43,20 @@ def registry(shared: Registry) -> Iterator[Registry]:
 
 def get(registry: Registry, path: str) -> httpx.Response:
     return ask("GET", f"{registry.url}/v2/{path}")
+
+
+def test_threads_may_ask_at_once(registry: Registry) -> None:
+    """As a test does that pushes from several."""
+    image = registry.push_image("app:v1")
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: ask_in_turn(registry, image.digest, number), range(200)))
+    assert all(found)
+
+
+def ask_in_turn(registry: Registry, digest: str, number: int) -> bool:
+    if number % 2:
+        return registry.requests == ()
+    return registry.blob(digest) is not None
 
 
 # -- what is put in ------------------------------------------------------------------------------------
