@@ -47,27 +47,36 @@ async def _take_all(pushed: Repository, cached: CachedRepository, digests: Seque
 
 
 async def _take(pushed: Repository, cached: CachedRepository, text: str, depth: int = 0) -> bool:
-    """Whether it is a manifest that is kept of the upstream, and pushed now."""
+    """Whether it is a manifest that is kept of the upstream with all its blobs, and pushed now."""
     try:
         digest = Digest.parse(text)
+        if await _is_pushed(pushed, digest):
+            return True  # taken a moment ago: an index may name a child ten thousand times
         row = (await cached.kept_manifest(digest)).row
         raw = await cached.manifest_bytes(row)
         manifest = await pushed.parse(raw, row.media_type, digest)
-    except (InvalidDigest, ManifestMissing, ManifestInvalid):
+        for blob in (*([manifest.config] if manifest.config else []), *manifest.blobs):
+            if not is_foreign(blob):
+                await _take_blob(pushed, cached, blob.digest)
+    except (InvalidDigest, ManifestMissing, ManifestInvalid, BlobMissing):
         return False
-    for blob in (*([manifest.config] if manifest.config else []), *manifest.blobs):
-        if not is_foreign(blob):
-            await _take_blob(pushed, cached, blob.digest)
     for child in manifest.children if depth < _DEEPEST else ():
         await _take(pushed, cached, str(child.digest), depth + 1)
     await pushed.put_manifest(digest, raw, row.media_type)
     return True
 
 
+async def _is_pushed(pushed: Repository, digest: Digest) -> bool:
+    with suppress(ManifestMissing):
+        await pushed.manifest_row(digest)
+        return True
+    return False
+
+
 async def _take_blob(pushed: Repository, cached: CachedRepository, digest: Digest) -> None:
+    """Raises BlobMissing."""
     with suppress(BlobMissing):
         await pushed.blob_size(digest)
         return
-    with suppress(BlobMissing):  # the manifest's push says what it lacks
-        await cached.land(digest)
-        await pushed.mount(digest, source=cached.name, readable=lambda _: True)
+    await cached.land(digest)
+    await pushed.mount(digest, source=cached.name, readable=lambda _: True)

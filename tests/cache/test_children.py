@@ -8,6 +8,9 @@ import pytest
 
 from registry.access import Actor, Operation
 from registry.errors import Denied
+from registry.manifests import Manifest
+from registry.names import Reference
+from registry.registry import Registry
 from storage.digest import Digest
 from storage.errors import BlobMissing, ManifestMissing
 from tests.api.world import push_manifest
@@ -71,6 +74,29 @@ async def test_so_do_the_children_of_a_child(place: Place) -> None:
     assert await is_pushed(place, name, [inner, theirs.manifest], [theirs.config, theirs.layer])
 
 
+async def test_what_is_named_often_is_taken_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or few small indexes, each of which names the next a thousand times, would be work without an end."""
+    name, times = new_name(), 10
+    theirs = await push(place.origin, name)
+    inner = index([descriptor(theirs.manifest, OCI_IMAGE)] * times)
+    outer = index([descriptor(inner, OCI_INDEX)] * times)
+    for tag, each in (("inner", inner), ("outer", outer)):
+        await push_manifest(place.origin, name, each, tag)
+    for each in (outer, inner, theirs.manifest):
+        assert await head(place, name, each) == 200
+    parsed: list[object] = []
+    parse = Registry.parse
+
+    async def count(self: Registry, raw: bytes, content_type: str | None, reference: Reference) -> Manifest:
+        parsed.append(reference)
+        return await parse(self, raw, content_type, reference)
+
+    monkeypatch.setattr(Registry, "parse", count)
+    assert (await put(place, name, outer, media_type=OCI_INDEX)).status_code == 201
+    assert await is_pushed(place, name, [outer, inner, theirs.manifest], [theirs.config, theirs.layer])
+    assert len(parsed) == 8  # each twice: to look into it, and to push it
+
+
 async def refused(place: Place, image: Image) -> bool:
     answer = await put(place, image.name, image.manifest)
     lacked = answer.status_code == 400 and answer.json()["errors"][0]["code"] == "MANIFEST_BLOB_UNKNOWN"
@@ -90,6 +116,7 @@ async def test_what_the_upstream_has_no_more_is_lacking(place: Place) -> None:
     assert await head(place, theirs.name, theirs.manifest) == 200
     place.proxy.rules.append(Rule(Fault(404), "/blobs/"))
     assert await refused(place, theirs)
+    assert place.proxy.count("/blobs/") == 1  # one is enough to know that all is in vain
 
 
 async def test_an_upstream_that_fails_is_said_to(place: Place) -> None:
