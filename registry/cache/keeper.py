@@ -105,14 +105,14 @@ class Keeper:
         return False
 
     async def _bring(self, reference: Reference) -> Brought:
-        async with self._alone("bring", reference) as waited:
-            if waited is not None and (found := await self._kept(reference)):
+        async with self._alone("bring", reference):
+            if found := await self._kept(reference):
                 return found
             fetched = await self._ask(reference)
             return await self._keep(fetched, reference), fetched.raw
 
     async def _kept(self, reference: Reference) -> Brought | None:
-        """What another worker has brought meanwhile."""
+        """What another worker has brought meanwhile, whether it was waited for or just done."""
         manifests = self.registry.names.manifests
         try:
             row = (

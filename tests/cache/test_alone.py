@@ -1,7 +1,7 @@
 """Several workers want the same of an upstream at once: one of them asks, the others find it kept."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 from registry.cache.alone import alone
 from registry.cache.cache import Cache
 from registry.cache.fetches import Fetches
+from registry.cache.flights import Flights
 from registry.cache.repository import CachedRepository
 from registry.cache.routing import Routing
 from registry.names import RepositoryName, Tag
@@ -73,6 +74,29 @@ async def test_what_is_not_here_is_asked_for_once(by_tag: bool, place: Place) ->
     assert set(pulled) == {image.manifest}
     assert [each.method for each in place.proxy.seen] == ["GET"]
     assert list(Path(place.store.layout.fetches).iterdir()) == []
+
+
+async def test_what_comes_between_the_look_and_the_lock_is_not_asked_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = new_name()
+    image = await push(place.origin, name)
+    async with workers(place, name) as repositories:
+        join = Flights.join
+
+        async def late(begin: Callable[[], Coroutine[object, object, object]]) -> object:
+            monkeypatch.undo()
+            await pull(repositories[0], Tag("v1"))
+            return await begin()
+
+        def join_late(
+            self: Flights, key: Hashable, begin: Callable[[], Coroutine[object, object, object]]
+        ) -> asyncio.Task[object]:
+            return join(self, key, lambda: late(begin))
+
+        monkeypatch.setattr(Flights, "join", join_late)
+        assert await pull(repositories[1], Tag("v1")) == image.manifest
+    assert [each.method for each in place.proxy.seen] == ["GET"]
 
 
 async def test_a_tag_is_asked_for_again_once(place: Place) -> None:
