@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from registry.cache.flights import Flights, land, lands_within
-from registry.cache.freshness import Missing, Patience
+from registry.cache.freshness import Age, Missing, Patience, judge
 from registry.cache.listings import Lately, Lists, sort_referrers
 from registry.cache.manifests import describe_fetched, keep_manifest, move_tag, remove_tag
 from registry.cache.routing import Remote
@@ -129,8 +129,11 @@ class Keeper:
 
     async def _refresh(self, tag: Tag, here: Digest) -> None:
         async with self._alone("refresh", tag) as waited:
-            # An answer that is no older than the wait is another worker's, which came meanwhile.
-            if waited is None or (age := await self.age(tag)) is None or age > waited:
+            age = await self.age(tag)
+            # An answer that is fresh again, or no older than the wait, is one that another worker has got.
+            if judge(age, self.upstream) is Age.FRESH:
+                return
+            if waited is None or age is None or not 0 <= age <= waited:
                 await self._ask_again(tag, here)
 
     async def _ask_again(self, tag: Tag, here: Digest) -> None:

@@ -76,12 +76,17 @@ async def test_what_is_not_here_is_asked_for_once(by_tag: bool, place: Place) ->
     assert list(Path(place.store.layout.fetches).iterdir()) == []
 
 
+@pytest.mark.parametrize("here", [False, True], ids=["brought", "refreshed"])
 async def test_what_comes_between_the_look_and_the_lock_is_not_asked_for(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    here: bool, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = new_name()
     image = await push(place.origin, name)
-    async with workers(place, name) as repositories:
+    async with workers(place, name, ttl=60, stale=0) as repositories:
+        if here:
+            await pull(repositories[0], Tag("v1"))
+            place.clock.now += 100
+            place.proxy.seen.clear()
         join = Flights.join
 
         async def late(begin: Callable[[], Coroutine[object, object, object]]) -> object:
@@ -96,7 +101,7 @@ async def test_what_comes_between_the_look_and_the_lock_is_not_asked_for(
 
         monkeypatch.setattr(Flights, "join", join_late)
         assert await pull(repositories[1], Tag("v1")) == image.manifest
-    assert [each.method for each in place.proxy.seen] == ["GET"]
+    assert [each.method for each in place.proxy.seen] == ["HEAD" if here else "GET"]
 
 
 async def test_a_tag_is_asked_for_again_once(place: Place) -> None:
