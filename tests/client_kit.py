@@ -1,6 +1,7 @@
 """`python -m tests.client_kit`: seven clients through all scenarios, into docs/clients.md.
 
-Each with an engine and a store of its own; nothing of the user's is touched.
+Each with an engine and a store of its own. As root, podman and skopeo note in /var/lib/containers/cache where
+blobs are; nothing else of the user's is touched.
 """
 
 import argparse

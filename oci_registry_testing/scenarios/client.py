@@ -21,13 +21,13 @@ VERBS: Mapping[str, str] = {
     "of `docker save`, or the file {file} alone, as {image}",
     "pull": "pull {image} and leave it below the folder {out}: as a layout, an archive, or its files",
     "tags": "print the tags of {repository}",
-    "attach": "make {file} refer to {image}",
-    "referrers": "print the digests of what refers to {image}",
+    "attach": "make {file} refer to {image}, as an artifact of the type {type}",
+    "referrers": "print the digests of what refers to {image} and has the type {type}",
     "delete": "delete {image} from the registry",
 }
 PLACES = (
     *("host", "repository", "tag", "image", "user", "password"),
-    *("layout", "name", "archive", "file", "out", "work", "python"),
+    *("layout", "name", "archive", "file", "type", "out", "work", "python"),
 )
 _KNOWN = Path(__file__).parent / "known"
 _SUFFIX = ".toml"

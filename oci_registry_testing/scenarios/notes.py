@@ -90,6 +90,12 @@ def how_uploaded(requests: Sequence[Request], _: Sequence[Fired]) -> str:
     return "by PUT" if any(each.method == "PUT" for each in requests) else ""
 
 
+def posts_whole(requests: Sequence[Request], _: Sequence[Fired]) -> str:
+    """Whether a blob was to be uploaded in one request."""
+    asked = any(each.method == "POST" and "digest=" in each.query for each in requests)
+    return "" if asked else "does not meet it"
+
+
 def asks_again(requests: Sequence[Request], _: Sequence[Fired]) -> str:
     """Whether another token was got in the middle."""
     tokens = [each for each in requests if each.path == "/token"]

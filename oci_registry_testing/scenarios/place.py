@@ -19,6 +19,7 @@ from oci_registry_testing.scenarios.payload import (
 from oci_registry_testing.scenarios.scenario import MANY_TAGS, Scenario
 
 REPOSITORY, TAG = "team/app", "v1"
+TYPE, OTHER_TYPE = "application/vnd.example.note", "application/vnd.example.other"
 USER, PASSWORD = "ann", "secret"
 
 _SEEDED = {"pull", "attach", "tags", "delete"}
@@ -52,6 +53,7 @@ class Place:
             "layout": str(self._layout),
             "name": NAME,
             "archive": str(archive),
+            "type": TYPE,
             "file": NAME,  # in the folder in which it runs: some clients take no other
             "out": str(self._out),
             "work": str(self.work),
@@ -63,6 +65,10 @@ class Place:
             self._registry.push_image(f"{REPOSITORY}:{TAG}", {"other": "image"})
         if _SEEDED & set(scenario.verbs) and "push" not in scenario.verbs:
             self._registry.push(f"{REPOSITORY}:{TAG}", self._payload.content)
+        if "referrers" in scenario.verbs:
+            self._registry.push_artifact(
+                REPOSITORY, {"other": "x"}, OTHER_TYPE, subject=self._payload.content
+            )
         if "tags" in scenario.verbs:
             for tag in self._tags:
                 self._registry.push(f"{REPOSITORY}:{tag}", self._payload.content)
@@ -79,7 +85,9 @@ class Place:
             case "attach":
                 return bool(self._referrers())
             case "referrers":
-                return all(digest in done.answer for digest in self._referrers())
+                others = self._referrers(OTHER_TYPE)
+                told = [digest in done.answer for digest in self._referrers()]
+                return all(told) and not any(digest in done.answer for digest in others)
             case "delete":
                 return not self._tagged()
         return True
@@ -92,9 +100,10 @@ class Place:
         """What the image's tag names, if anything."""
         return [each for each in self._held() if TAG in each.tags]
 
-    def _referrers(self) -> list[str]:
+    def _referrers(self, artifact_type: str = TYPE) -> list[str]:
         """The digests of what refers to the image."""
-        return [each.digest for each in self._held() if _subject(each) == self._payload.content.digest]
+        wanted = self._payload.content.digest, artifact_type
+        return [each.digest for each in self._held() if _refers(each) == wanted]
 
     def _held(self) -> list[Stored]:
         return [each for each in self._registry.manifests() if each.repository == REPOSITORY]
@@ -104,5 +113,7 @@ class Place:
             yield self._registry.blob(named["digest"])
 
 
-def _subject(stored: Stored) -> str:
-    return str((json.loads(stored.manifest).get("subject") or {}).get("digest", ""))
+def _refers(stored: Stored) -> tuple[str, str]:
+    """To which digest, and as what."""
+    manifest = json.loads(stored.manifest)
+    return (manifest.get("subject") or {}).get("digest", ""), manifest.get("artifactType", "")

@@ -8,6 +8,7 @@ from oci_registry_testing.scenarios.notes import (
     by_tag_schema,
     how_uploaded,
     mounts,
+    posts_whole,
     resumes,
     tries,
     waits,
@@ -59,7 +60,7 @@ SCENARIOS: Final = (
         note=mounts,
     ),
     Scenario("list tags", f"{MANY_TAGS} tags on one page", ("tags",)),
-    Scenario("refer", "an artifact refers to an image, and is found by it", _REFER),
+    Scenario("refer", "an artifact refers to an image, and is found by it and by its type", _REFER),
     Scenario("delete", "an image by its tag", ("delete",)),
     *(
         Scenario(f"as {name}", f"push and pull where the registry behaves as {whose}", _BOTH, profile=name)
@@ -68,7 +69,10 @@ SCENARIOS: Final = (
     # -- less than the whole protocol ------------------------------------------------------------------
     Scenario("no referrers API", "it is a 404", _REFER, switches={"referrers": False}, note=by_tag_schema),
     Scenario(
-        "referrers unfiltered", "`artifactType` is not heeded", _REFER, switches={"referrers_filter": False}
+        "referrers unfiltered",
+        "`artifactType` is not heeded: what has another type is listed, too",
+        _REFER,
+        switches={"referrers_filter": False},
     ),
     Scenario(
         "pages of 10 tags", f"of {MANY_TAGS}; `Link` leads to the next", ("tags",), switches={"page_cap": 10}
@@ -81,8 +85,16 @@ SCENARIOS: Final = (
         before="team/base",
         note=mounts,
     ),
-    Scenario("no single POST", "a session begins instead", _BOTH, switches={"single_post": False}),
-    Scenario("no chunks", "PATCH with `Content-Range` is a 400", _BOTH, switches={"chunks": False}),
+    Scenario(
+        "no single POST", "a session begins instead", _BOTH, switches={"single_post": False}, note=posts_whole
+    ),
+    Scenario(
+        "no chunks",
+        "PATCH with `Content-Range` is a 400",
+        _BOTH,
+        switches={"chunks": False},
+        note=how_uploaded,
+    ),
     Scenario("absolute Location", "with scheme and host", _BOTH, switches={"locations": "absolute"}),
     Scenario(
         "no digest header", "`Docker-Content-Digest` is never sent", _BOTH, switches={"digest_header": False}

@@ -64,6 +64,32 @@ def push(layout: str, image: str, *, careless: bool = False) -> None:
         pass
 
 
+def attach(image: str, file: str, kind: str, *, careless: bool = False) -> None:
+    host, repository, tag = split(image)
+    base, data = f"http://{host}/v2/{repository}", Path(file).read_bytes()
+    subject = described(get(f"{base}/manifests/{tag}", {"Accept": IMAGE}), IMAGE)
+    for each in (data, b"{}"):
+        with ask(f"{base}/blobs/uploads/?digest={described(each)['digest']}", {}, "POST", each):
+            pass
+    body = {"schemaVersion": 2, "mediaType": IMAGE, "artifactType": kind, "subject": subject}
+    raw = json.dumps({**body, "config": described(b"{}"), "layers": [described(data)]}).encode()
+    target = f"{base}/manifests/{described(raw)['digest']}"
+    with ask(target, {"Content-Type": IMAGE}, "PUT", raw):
+        pass
+
+
+def referrers(image: str, kind: str, *, careless: bool = False) -> None:
+    host, repository, tag = split(image)
+    base = f"http://{host}/v2/{repository}"
+    subject = described(get(f"{base}/manifests/{tag}", {"Accept": IMAGE}))
+    listed = json.loads(get(f"{base}/referrers/{subject['digest']}?artifactType={kind}", {}))["manifests"]
+    print("\n".join(each["digest"] for each in listed if careless or each["artifactType"] == kind))
+
+
+def described(data: bytes, kind: str = "application/octet-stream") -> dict[str, object]:
+    return {"mediaType": kind, "digest": f"sha256:{hashlib.sha256(data).hexdigest()}", "size": len(data)}
+
+
 def tags(repository: str, *, careless: bool = False) -> None:
     host, _, name = repository.partition("/")
     print("\n".join(json.loads(get(f"http://{host}/v2/{name}/tags/list", {}))["tags"]))
@@ -103,7 +129,13 @@ def split(image: str) -> tuple[str, str, str]:
     return host, repository, tag
 
 
-VERBS: Mapping[str, Callable[..., None]] = {"pull": pull, "push": push, "tags": tags}
+VERBS: Mapping[str, Callable[..., None]] = {
+    "pull": pull,
+    "push": push,
+    "tags": tags,
+    "attach": attach,
+    "referrers": referrers,
+}
 
 if __name__ == "__main__":
     os.environ["no_proxy"] = "*"

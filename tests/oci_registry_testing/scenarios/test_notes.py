@@ -74,6 +74,8 @@ TABLE: list[tuple[Note, Sequence[Request], Sequence[Fired], str]] = [
         "by PUT",
     ),
     (notes.how_uploaded, [], [], ""),
+    (notes.posts_whole, [asked("POST", "/u"), asked("PUT", "/u", query="digest=x")], [], "does not meet it"),
+    (notes.posts_whole, [asked("POST", "/u", query="digest=x", status=202)], [], ""),
     (notes.asks_again, [asked("GET", "/token")], [], ""),
     (notes.asks_again, [asked("GET", "/token"), asked("POST", "/token")], [], "gets another token"),
 ]
