@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from registry.api.body import TAKE_BODY
 from registry.api.sending import ZERO_COPY
 from registry.testing.exchange import Ask, Head, error
+from registry.testing.targets import Target
 
 _TURN = 0.05  # seconds between two pieces of an answer that drips
 _ARRIVAL = 0.05  # seconds for what was sent to arrive: a reset takes along what is still on its way
@@ -28,6 +29,10 @@ class Effect(ABC):
             await self.act(Ask(scope, receive), app, send)
 
         return hit
+
+    def fits(self, target: Target) -> bool:
+        """Whether it can happen to such a request at all."""
+        return True
 
     @abstractmethod
     async def act(self, ask: Ask, app: ASGIApp, send: Send) -> None:
@@ -214,8 +219,14 @@ class ExpiredToken(Effect):
         await ask.reply(error(401, "UNAUTHORIZED", "the token has expired", WWW_Authenticate=challenge), send)
 
 
+class _OfAnUpload(Effect):
+    def fits(self, target: Target) -> bool:
+        """What else it might ask for on the side could be large, and what it deletes could be a tag."""
+        return target.route == "upload"
+
+
 @dataclass(frozen=True, slots=True)
-class RangeRefused(Effect):
+class RangeRefused(_OfAnUpload):
     """416, with the place where the upload really is: what was sent before has not arrived as it should."""
 
     async def act(self, ask: Ask, app: ASGIApp, send: Send) -> None:
@@ -228,7 +239,7 @@ class RangeRefused(Effect):
 
 
 @dataclass(frozen=True, slots=True)
-class SessionLost(Effect):
+class SessionLost(_OfAnUpload):
     """The upload's session ends, as if it had expired, before the request comes."""
 
     async def act(self, ask: Ask, app: ASGIApp, send: Send) -> None:

@@ -42,6 +42,8 @@ class Fault:
     seed: int = 0
 
     def fits(self, target: Target) -> bool:
+        if not self.effect.fits(target):
+            return False
         if self.method and target.method not in _several(self.method):
             return False
         if self.route and target.route not in _several(self.route):

@@ -288,6 +288,17 @@ def test_a_session_that_is_lost(client: httpx.Client) -> None:
     assert client.get(location).status_code == 404
 
 
+@pytest.mark.parametrize("effect", [SessionLost(), RangeRefused()], ids=str)
+def test_what_is_no_upload_has_no_session_to_lose(client: httpx.Client, effect: Effect) -> None:
+    """Least of all is it deleted for that."""
+    FAULTS.fired.clear()
+    fail(effect)
+    for target in (MANIFEST, BLOB, "/v2/team/app/manifests/latest"):
+        for _ in range(2):
+            assert client.get(target).status_code == 200
+    assert FAULTS.fired == []
+
+
 def test_several_faults_happen_to_one_request(client: httpx.Client) -> None:
     FAULTS.replace([Fault(Delay(0.2)), Fault(Refuse(502))])
     begun = time.monotonic()
