@@ -47,11 +47,19 @@ def texts(fits: Callable[[str], object], expected: str) -> Kind:
     return Kind(expected, "", check)
 
 
+def load_toml(text: str) -> dict[str, Any]:
+    """Raises ValueError: for what is no TOML, and for numbers and depths that Python gives up."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:  # it calls itself for each bracket
+        raise ValueError("too many brackets in each other") from None
+
+
 def read_toml(text: str) -> object:
     """A value as TOML writes it, of a variable or a flag. Raises ValueError."""
     try:
-        read = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):  # it calls itself for each bracket
+        read = load_toml(f"value = {text}")
+    except ValueError:
         raise ValueError from None
     if set(read) != {"value"}:
         raise ValueError

@@ -64,13 +64,13 @@ async def _read(request: Request) -> tuple[Fault, ...]:
         body += piece
         if len(body) > _LARGEST:
             raise FaultsInvalid(f"more than {_LARGEST} bytes")
+    is_json = request.headers.get("content-type", "").startswith("application/json")
     try:
         text = body.decode()
-        if request.headers.get("content-type", "").startswith("application/json"):
-            return fault_file.read(json.loads(text))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise FaultsInvalid(f"the faults are no JSON: {error}") from error
-    return fault_file.parse(text)
+        table = json.loads(text) if is_json else None
+    except (ValueError, RecursionError) as error:
+        raise FaultsInvalid(f"the faults are no {'JSON' if is_json else 'text'}: {error}") from error
+    return fault_file.read(table) if is_json else fault_file.parse(text)
 
 
 def _json(status: int, value: object) -> Response:

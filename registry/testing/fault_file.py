@@ -1,12 +1,11 @@
 """Faults as TOML or JSON writes them: `[[fault]]` tables."""
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from typing import Any
 
 from registry.kinds import Kind, Misfit, whole
-from registry.tables import read_tables, texts
+from registry.tables import load_toml, read_tables, texts
 from registry.testing.effects import BY_NAME
 from registry.testing.faults import Fault
 from registry.testing.targets import NAMES
@@ -80,8 +79,8 @@ _DO = Kind(f"one of {', '.join(BY_NAME)}", "", _effect)
 def parse(text: str) -> tuple[Fault, ...]:
     """From TOML. Raises FaultsInvalid."""
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        table = load_toml(text)
+    except ValueError as error:
         raise FaultsInvalid(f"the faults are not TOML: {error}") from error
     return read(table)
 

@@ -6,7 +6,6 @@ switch does is in `registry/testing/switches`; `settings` are those of this serv
 
 import difflib
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,6 +14,7 @@ from typing import Any
 from registry.kinds import SIZE, SWITCH, Kind, one_of, whole
 from registry.rates import RATE, Rate
 from registry.settings import SCHEMA
+from registry.tables import load_toml
 
 _SUFFIX = ".toml"
 _STATUS = (400, 403, 404, 405)
@@ -154,8 +154,8 @@ def _read(path: str) -> Profile:
 def parse(name: str, text: str) -> Profile:
     """Raises ProfileInvalid."""
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        table = load_toml(text)
+    except ValueError as error:
         raise ProfileInvalid(f"the profile {name} is not TOML: {error}") from error
     if strange := set(table) - {"title", "about", "switches", "settings"}:
         raise ProfileInvalid(

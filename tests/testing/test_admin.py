@@ -55,7 +55,11 @@ async def test_json_adds_more_and_delete_ends_them(tested: httpx.AsyncClient) ->
         (b"{", "application/json", "no JSON"),
         (b"[]", "application/json", "tables [[fault]]"),
         (b'{"fault": [{"do": "x"}]}', "application/json", "entry 1: do = 'x'"),
-        (b"\xff", "application/toml", "no JSON"),
+        (b"\xff", "application/toml", "no text"),
+        (b"\xff", "application/json", "no JSON"),
+        (b'{"fault": [{"do": "cut", "after": %b}]}' % (b"9" * 5000), "application/json", "no JSON"),
+        (b"[" * 100_000, "application/json", "no JSON"),
+        (b"fault = " + b"[" * 10_000, "application/toml", "not TOML"),
         (b"#" * (2**20 + 1), "application/toml", "more than"),
     ],
 )

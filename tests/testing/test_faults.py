@@ -154,6 +154,8 @@ def test_what_is_described_can_be_read_again() -> None:
     ("text", "said"),
     [
         ("x", "not TOML"),
+        ("x = " + "[" * 10_000, "not TOML: too many brackets"),
+        (f'[[fault]]\ndo = "cut"\nafter = {"9" * 5000}', "not TOML"),
         ("x = 1", "nothing beside"),
         ("fault = 1", "a list of tables"),
         ("[[fault]]\nnth = 1", "entry 1"),

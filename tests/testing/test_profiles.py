@@ -47,6 +47,8 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("x", "not TOML"),
+        ("x = " + "[" * 10_000, "not TOML: too many brackets"),
+        (f"[switches]\nmanifest_cap = {'9' * 5000}", "not TOML"),
         ("switch = 1", "expected title, about, switches and settings"),
         ("switches = 1", "switches is no table"),
         ("[switches]\nmounts = false", "did you mean mount?"),
