@@ -146,6 +146,8 @@ CASES = [
     Case("page_cap", 2, "GET /v2/team/app/tags/list", Seen(200), Seen(200, {}, ("tags", 2))),
     Case("page_cap", 2, "GET /v2/team/app/tags/list?n=1", Seen(200), Seen(200, {}, ("tags", 1))),
     Case("page_refused", 2, "GET /v2/team/app/tags/list?n=3", Seen(200), Seen(405)),
+    Case("page_refused", 2, f"GET /v2/team/app/tags/list?n={'9' * 5000}", Seen(400), Seen(405)),
+    Case("page_cap", 2, f"GET /v2/team/app/tags/list?n={'9' * 5000}", Seen(400), Seen(200, {}, ("tags", 2))),
     Case("page_refused", 2, "GET /v2/team/app/tags/list?n=2", Seen(200), Seen(200, {}, ("tags", 2))),
     Case(
         "link",
@@ -314,6 +316,24 @@ async def test_a_redirect_leads_to_the_bytes_without_a_login_and_for_a_time(
         assert (await place.client.head(target)).status_code == 200
         monkeypatch.setattr("registry.testing.switches.content.time.monotonic", lambda: 1e12)
         assert (await place.client.get(link)).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "other"),
+    [
+        ("127.0.0.1:5000", "localhost:5000"),
+        ("[::1]:5000", "localhost:5000"),
+        ("localhost", "127.0.0.1"),
+        ("registry.test:99999", "127.0.0.1:99999"),
+    ],
+)
+async def test_a_redirect_leads_to_another_host_whatever_the_client_calls_ours(
+    tmp_path: Path, host: str, other: str
+) -> None:
+    async with profiled(tmp_path, profile_of(redirects=True)) as place:
+        led = await place.client.get(f"/v2/team/app/blobs/{digest(LAYER)}", headers={"Host": host})
+        assert led.status_code == 307
+        assert led.headers["location"].startswith(f"http://{other}/_content/")
 
 
 async def test_a_redirect_is_for_who_may_read(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """How blobs and manifests are read."""
 
+import re
 import secrets
 import time
 from collections import OrderedDict
-from urllib.parse import urlsplit
 
 from registry.testing.exchange import Ask, Head, Reply, error
 from registry.testing.switches.switch import Switch
@@ -11,7 +11,8 @@ from registry.testing.targets import CONTENT
 
 _SECONDS = 300.0  # that a link to another host is good for
 _MOST_LINKS = 4096
-_LOOPBACK = ("127.0.0.1", "localhost")
+_PORT = re.compile(r":\d+$")  # whatever number a client may have made up
+_OTHER = {"127.0.0.1": "localhost", "[::1]": "localhost"}  # for everyone else it is 127.0.0.1
 _OWN = ("docker-content-digest", "etag", "cache-control", "x-request-id")
 
 
@@ -47,8 +48,8 @@ class StrictAccept(Switch):
 class Redirects(Switch):
     """A GET of a blob leads to a link on another host, which is good for some minutes and needs no login.
 
-    As object stores do, it refuses who logs in on top of that. Where the registry is found as localhost, the
-    other host is 127.0.0.1, and the other way round: another name, for clients, and the same server.
+    As object stores do, it refuses who logs in on top of that. Where the registry is found as 127.0.0.1 or
+    [::1], the other host is localhost, else 127.0.0.1: another name, for clients, and the same server.
     """
 
     def __init__(self) -> None:
@@ -91,6 +92,7 @@ def _pulls(ask: Ask) -> bool:
 
 
 def _elsewhere(ask: Ask) -> str:
-    parts = urlsplit(ask.origin)
-    other = _LOOPBACK[parts.hostname == _LOOPBACK[0]]
-    return f"{parts.scheme}://{other}{f':{parts.port}' if parts.port else ''}"
+    scheme, _, authority = ask.origin.partition("://")
+    port = _PORT.search(authority)
+    host = authority.removesuffix(port[0]) if port else authority
+    return f"{scheme}://{_OTHER.get(host, '127.0.0.1')}{port[0] if port else ''}"
