@@ -1,7 +1,9 @@
 """The command: which scenarios a client survives."""
 
 import argparse
+import contextlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -49,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FileNotFoundError as error:
         print(f"{error.filename} is not here: install it, or name another client", file=sys.stderr)
         return 2
+    except (PermissionError, NotADirectoryError) as error:
+        print(f"{error.filename} is no program: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped, and the clients that ran with it", file=sys.stderr)
         return 130
@@ -89,6 +94,20 @@ def progress(count: int) -> Callable[[Outcome], None]:
     return heard if sys.stderr.isatty() else lambda _: None
 
 
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < (seconds := float(text)) < threading.TIMEOUT_MAX:
+            return seconds
+    raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, not {text!r}")
+
+
+def _jobs(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if (jobs := int(text)) > 0:
+            return jobs
+    raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, not {text!r}")
+
+
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     places = ", ".join(f"{{{place}}}" for place in PLACES)
     parser = argparse.ArgumentParser(
@@ -106,8 +125,10 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="what there is, and run nothing")
     parser.add_argument("--json", dest="form", action="store_const", const="json", help="for programs")
     parser.add_argument("--markdown", dest="form", action="store_const", const="markdown", help="for a page")
-    parser.add_argument("--timeout", type=float, default=SECONDS, metavar="SECONDS", help="of each command")
-    parser.add_argument("--jobs", type=int, default=JOBS, metavar="N", help="scenarios at once")
+    parser.add_argument(
+        "--timeout", type=_seconds, default=SECONDS, metavar="SECONDS", help="of each command"
+    )
+    parser.add_argument("--jobs", type=_jobs, default=JOBS, metavar="N", help="scenarios at once")
     return parser.parse_args(arguments)
 
 

@@ -86,9 +86,11 @@ def parse(name: str, text: str) -> Client:
     """Raises ClientInvalid."""
     try:
         table: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # Python gives up numbers and depths without end
         raise ClientInvalid(f"the client {name} is not TOML: {error}") from error
     environment = table.pop("environment", {})
+    if not isinstance(environment, dict):
+        raise ClientInvalid(f"the client {name} has environment = {environment!r}: expected a table of texts")
     return make(name, table, environment)
 
 

@@ -23,6 +23,8 @@ def test_those_that_come_along_can_be_read(name: str) -> None:
     ("text", "said"),
     [
         ("push = ", "is not TOML"),
+        ("push = " + "[" * 10_000, "is not TOML"),
+        ("push = 'x'\nenvironment = 'A'", "environment = 'A': expected a table"),
         ("shove = 'x'", "'shove': expected login, push"),
         ("", "can do nothing"),
         ("push = 1", "push = 1: expected a command"),
