@@ -6,6 +6,7 @@ hangs on the requests that came before and on nothing else, so that a test can b
 
 import hashlib
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -89,32 +90,38 @@ class Faults:
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self.fired = []
+        self._turn = threading.Lock()  # a request that comes in between would count for the new ones
         self.replace(faults)
 
     def replace(self, faults: Iterable[Fault]) -> None:
         """These instead; they count from the start."""
-        self._counts: Counter[tuple[int, str]] = Counter()
-        self.faults = tuple(faults)
+        given = tuple(faults)
+        with self._turn:
+            self._counts: Counter[tuple[int, str]] = Counter()
+            self.faults = given
 
     def add(self, *faults: Fault) -> None:
         """These too; the others go on counting."""
-        self.faults = (*self.faults, *faults)
+        with self._turn:
+            self.faults = (*self.faults, *faults)
 
     def clear(self) -> None:
         self.replace(())
 
     def hitting(self, target: Target) -> list[Effect]:
         """What happens to this request, the outermost first. It is counted and written down."""
-        effects = []
-        for place, fault in enumerate(self.faults):
-            if not fault.fits(target):
-                continue
-            key = (place, target.path if fault.per_path else "")
-            self._counts[key] += 1
-            if fault.happens(self._counts[key]):
-                effects.append(fault.effect)
-                self._note(fault, target)
-        return effects
+        with self._turn:
+            hit = [fault for place, fault in enumerate(self.faults) if self._happens(place, fault, target)]
+        for fault in hit:
+            self._note(fault, target)
+        return [fault.effect for fault in hit]
+
+    def _happens(self, place: int, fault: Fault, target: Target) -> bool:
+        if not fault.fits(target):
+            return False
+        key = (place, target.path if fault.per_path else "")
+        self._counts[key] += 1
+        return fault.happens(self._counts[key])
 
     def _note(self, fault: Fault, target: Target) -> None:
         logger.info("fault: %s %s: %s", target.method, target.path, fault.effect)

@@ -1,5 +1,7 @@
 """Which requests a fault hits: by what they are, by how many came before, and by a seed."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from registry.testing.effects import Cut, Delay, Refuse
@@ -106,6 +108,17 @@ def test_faults_may_change() -> None:
     assert faults.hitting(GET_BLOB) == [Refuse()]
     faults.clear()
     assert faults.hitting(GET_BLOB) == []
+
+
+def test_a_request_that_comes_while_they_change_is_not_counted_for_the_new_ones() -> None:
+    faults = Faults([Fault(Delay())])
+
+    def slowly() -> Iterator[Fault]:
+        assert faults.hitting(GET_BLOB) == [Delay()]
+        yield Fault(Refuse(), nth=1)
+
+    faults.replace(slowly())
+    assert faults.hitting(GET_BLOB) == [Refuse()]
 
 
 FILE = """
