@@ -118,7 +118,15 @@ class Registry:
         self.stop()
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self.start)
+        begun = asyncio.create_task(asyncio.to_thread(self.start))
+        try:
+            await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            # The thread goes on all the same, and nobody would stop what it has started.
+            (failed,) = await asyncio.gather(begun, return_exceptions=True)
+            if failed is None:
+                await asyncio.to_thread(self.stop)
+            raise
         return self
 
     async def __aexit__(

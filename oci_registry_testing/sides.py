@@ -82,6 +82,7 @@ class Process:
             start_new_session=True,  # Ctrl-C is for us to hear, and to stop it in order
         )
         self._turn = threading.Lock()
+        self._asked = 0
 
     def begin(self, wish: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = self._ask("begin", wish)
@@ -142,17 +143,19 @@ class Process:
     def _ask(self, verb: str, *arguments: object) -> Any:
         assert self._process.stdin
         assert self._process.stdout
-        line = ""
         with self._turn, suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps([verb, *arguments]) + "\n")
+            self._asked += 1
+            self._process.stdin.write(json.dumps([self._asked, verb, *arguments]) + "\n")
             self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        if not line:
-            raise Failed(
-                f"the registry's process has ended (exit code {self._process.poll()}); what it said is in "
-                "the standard error"
-            )
-        answer = json.loads(line)
-        if "error" in answer:
-            raise Failed(answer["error"])
-        return answer["value"]
+            # Ctrl-C, or a test's time limit, may have ended an earlier question before its answer was read.
+            while line := self._process.stdout.readline():
+                answer = json.loads(line)
+                if answer["to"] != self._asked:
+                    continue
+                if "error" in answer:
+                    raise Failed(answer["error"])
+                return answer["value"]
+        raise Failed(
+            f"the registry's process has ended (exit code {self._process.poll()}); what it said is in "
+            "the standard error"
+        )

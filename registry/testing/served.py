@@ -95,8 +95,8 @@ class Served:
         }
 
     def stop(self) -> None:
-        for part in (self._life, self._content, self._all):
-            part.close()
+        with self._all, self._content:  # which go, whatever the server's end raises
+            self._life.close()
 
     def restart(self) -> None:
         """The same content on the same port; who connects in between waits."""

@@ -27,7 +27,7 @@ def make(wish: Mapping[str, Any]) -> Served:
 
 
 def listen() -> None:
-    """Until the input ends: a JSON list of a verb and its arguments a line, an object a line in answer."""
+    """Until the input ends: a line is a JSON list of number, verb and arguments; an object answers."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever else prints must not come in between
     with answers:
@@ -38,8 +38,8 @@ def serve(lines: TextIO, answers: TextIO) -> None:
     target: Served | None = None
     try:
         for line in lines:
-            verb, *arguments = json.loads(line)
-            answer: dict[str, Any] = {}
+            number, verb, *arguments = json.loads(line)
+            answer: dict[str, Any] = {"to": number}
             try:
                 if verb == "begin":
                     target = make(*arguments)

@@ -1,5 +1,6 @@
 """What a registry leaves when it has stopped: nothing."""
 
+import asyncio
 import gc
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 from oci_registry_testing import Registry
 from oci_registry_testing.sides import Failed, Process
+from registry.testing.served import Served, Wish
 from tests.live.servers import descriptors
 from tests.oci_registry_testing.asking import ask
 
@@ -77,6 +79,34 @@ def test_nothing_is_left_of_a_start_that_failed(folder: Path, isolated: bool) ->
     assert os.listdir(folder) == []
 
 
+@pytest.mark.anyio
+async def test_nothing_is_left_of_a_start_that_was_cancelled(folder: Path) -> None:
+    before = traces()
+    registry = Registry(isolated=True)
+    entering = asyncio.ensure_future(registry.__aenter__())
+    await asyncio.sleep(0)  # it has begun
+    entering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await entering
+    with pytest.raises(RuntimeError, match="not running"):
+        registry.restart()
+    left, _, files = traces()  # the loop's threads stay until it ends
+    assert (left, files) == (before[0], before[2])
+    assert os.listdir(folder) == []
+
+
+def test_nothing_is_left_of_an_end_that_failed(folder: Path) -> None:
+    def fail() -> None:
+        raise OSError("the server has not ended well")
+
+    served = Served(Wish())
+    served.start()
+    served._life.callback(fail)
+    with pytest.raises(OSError, match="not ended well"):
+        served.stop()
+    assert os.listdir(folder) == []
+
+
 def test_a_stop_waits_for_no_idle_client() -> None:
     with Registry() as registry, httpx.Client(verify=False) as client:
         client.get(f"{registry.url}/v2/")
@@ -129,6 +159,26 @@ def test_it_ends_when_whoever_started_it_is_killed(folder: Path) -> None:
     assert os.listdir(folder) == []
     with pytest.raises(httpx.ConnectError):
         ask("GET", f"{url}/v2/")
+
+
+def test_a_question_that_was_broken_off_leaves_its_answer_to_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Registry(isolated=True) as registry:
+        image = registry.push_image("app:v1")
+        side = registry._side
+        assert isinstance(side, Process)
+        with monkeypatch.context() as patched:
+            patched.setattr(side._process, "stdout", Interrupted())
+            with pytest.raises(KeyboardInterrupt):
+                registry.blob(image.digest)
+        assert registry.requests == ()
+        assert registry.blob(image.digest) == image.content.manifest
+
+
+class Interrupted:
+    def readline(self) -> str:
+        raise KeyboardInterrupt
 
 
 def test_a_process_that_has_died_is_noticed() -> None:
