@@ -22,6 +22,7 @@ _HELP = (
     "as oci_registry_testing.Registry takes it"
 )
 _BEGUN = pytest.StashKey[float]()
+_OWN = pytest.StashKey["dict[str, Registry]"]()
 _MOST = 50  # requests in a report: the last ones tell most
 
 
@@ -32,21 +33,21 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def oci_registry(request: pytest.FixtureRequest) -> "Iterator[Registry]":
     """A registry of the test's own: empty, on a free port, open to everyone on this machine."""
-    with _running(_marked(request)) as registry:
+    with _noted(request, _marked(request)) as registry:
         yield registry
 
 
 @pytest.fixture
 def oci_registry_auth(request: pytest.FixtureRequest) -> "Iterator[Registry]":
     """The same behind a login, which is in `.login`."""
-    with _running({"users": USERS, **_marked(request)}) as registry:
+    with _noted(request, {"users": USERS, **_marked(request)}) as registry:
         yield registry
 
 
 @pytest.fixture
 def oci_registry_tls(request: pytest.FixtureRequest) -> "Iterator[Registry]":
     """The same over HTTPS; `.authority` is what clients have to trust."""
-    with _running({"tls": True, **_marked(request)}) as registry:
+    with _noted(request, {"tls": True, **_marked(request)}) as registry:
         yield registry
 
 
@@ -70,6 +71,14 @@ def _marked(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @contextmanager
+def _noted(request: pytest.FixtureRequest, wish: dict[str, Any]) -> "Iterator[Registry]":
+    """By its test: pytest itself tells of no fixture's value while the one that asked for it is set up."""
+    with _running(wish) as registry:
+        request.node.stash.setdefault(_OWN, {})[str(request.fixturename)] = registry
+        yield registry
+
+
+@contextmanager
 def _running(wish: dict[str, Any]) -> "Iterator[Registry]":
     from oci_registry_testing.home import find_clash
     from oci_registry_testing.registry import Registry
@@ -88,7 +97,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.failed and call.when == "call":
+    if report.failed and call.when != "teardown":  # then it has gone
         for name, registry in _registries(item):
             report.sections.append((f"{name}: requests", _describe(registry, item.stash.get(_BEGUN, 0.0))))
     return report
@@ -98,7 +107,7 @@ def _registries(item: pytest.Item) -> "list[tuple[str, Registry]]":
     module = sys.modules.get("oci_registry_testing.registry")
     if module is None:  # no test has asked for one
         return []
-    given = getattr(item, "funcargs", {})
+    given = item.stash.get(_OWN, {}) | getattr(item, "funcargs", {})
     return [(name, value) for name, value in given.items() if isinstance(value, module.Registry)]
 
 

@@ -56,6 +56,22 @@ def test_wrong_mark(oci_registry): ...
 @pytest.mark.oci_registry(profile="gchr")
 def test_wrong_profile(oci_registry): ...
 """
+UNREADY = """
+import urllib.request
+import pytest
+
+@pytest.fixture
+def image(oci_registry):
+    urllib.request.urlopen(f"{oci_registry.url}/v2/?in=setup").close()
+    raise RuntimeError("no image")
+
+def test_of_an_image(image): ...
+
+def test_asking_late(request):
+    registry = request.getfixturevalue("oci_registry")
+    urllib.request.urlopen(f"{registry.url}/v2/?in=test").close()
+    assert not registry.requests
+"""
 NOTHING = "def test_nothing(): pass\n"
 
 
@@ -130,6 +146,14 @@ def test_a_failed_test_shows_its_requests_and_no_other(project: Path) -> None:
     assert len(shown) == 50
     assert shown[-1].startswith("GET /v2/_catalog?n=60 → 200, ")
     assert sections["oci_registry_session"] == "none"
+
+
+def test_a_fixture_that_fails_shows_its_requests_too(project: Path) -> None:
+    (project / "test_unready.py").write_text(UNREADY)
+    done = run(project)
+    assert "1 failed, 1 error" in done.stdout
+    found = re.findall(r"-+ oci_registry: requests -+\n(.*?), ", done.stdout)
+    assert found == ["GET /v2/?in=setup → 200", "GET /v2/?in=test → 200"]
 
 
 def test_a_wrong_mark_says_what_is_wrong(project: Path) -> None:
