@@ -6,7 +6,6 @@ The schema is in `registry/settings.py`, the names of the distribution image in 
 import difflib
 import os
 import sys
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from registry import dropin
 from registry.consistency import check_together, find_idle
 from registry.kinds import Kind, Misfit
 from registry.settings import PREFIX, SCHEMA, ConfigError, Settings
+from registry.tables import load_toml
 from registry.testing import profiles
 
 
@@ -145,11 +145,11 @@ def _from_file(path: str) -> Iterator[tuple[str, object, str]]:
             "(perhaps a login) would be lost; write the settings as TOML and give them with --config FILE"
         )
     try:
-        with open(path, "rb") as file:
-            table = tomllib.load(file)
+        with open(path, encoding="utf-8") as file:
+            table = load_toml(file.read())
     except OSError as error:
         raise ConfigError(f"the configuration file {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"the configuration file {path} is not TOML: {error}") from error
     for name, value in table.items():
         if name not in SCHEMA:

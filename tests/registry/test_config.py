@@ -259,6 +259,8 @@ CI = 'repositories = ["ci/*"]'
         ('immutable_tags = ["a:b:c"]', ["patterns REPO:TAG"]),
         ("immutable_tags = [1]", ["patterns REPO:TAG"]),
         ("port 1", ["is not TOML", "line 1"]),
+        (f"port = {'1' * 5000}", ["is not TOML"]),
+        (f"local = {'[' * 5000}", ["is not TOML", "brackets"]),
         ("untagged = true", ["untagged = True", "30m", '"never"']),
         ('untagged = "ever"', ["untagged = 'ever'"]),
         ("retention = 5", ["retention = 5", "expected tables such as [[retention]]"]),
