@@ -55,7 +55,9 @@ class Embedded:
         try:
             with listener.dup() as own:
                 self._server.run(sockets=[own])
-        except BaseException as error:  # SystemExit is how uvicorn tells of a start that failed
+        except SystemExit:  # how uvicorn tells of it: the program that we are in goes on
+            self._failed = RuntimeError("the app did not start: the log says why")
+        except BaseException as error:
             self._failed = error
         finally:
             self._ready.set()
@@ -84,8 +86,9 @@ class _Server(uvicorn.Server):
         tick = 0
         await self.on_tick(tick)  # the Date of answers
         self._tell()
-        while not self._asked.is_set():
-            await asyncio.wait([asyncio.ensure_future(self._asked.wait())], timeout=_TICK)
+        asked = asyncio.ensure_future(self._asked.wait())  # once: `wait` ends no task that it waited for
+        while not asked.done():
+            await asyncio.wait([asked], timeout=_TICK)
             tick += 1
             await self.on_tick(tick)
 

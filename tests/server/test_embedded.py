@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -73,3 +74,25 @@ def test_work_is_done_on_its_loop(listener: socket.socket) -> None:
     server.start()
     assert server.run(where()) == "oci-registry"
     server.stop()
+
+
+def test_time_that_goes_by_leaves_no_tasks(listener: socket.socket) -> None:
+    async def count() -> int:
+        return len(asyncio.all_tasks())
+
+    server = Embedded(lambda: greet, SETTINGS, listener)
+    server.start()
+    before = server.run(count())
+    time.sleep(0.35)  # three looks at the clock
+    assert server.run(count()) == before
+    server.stop()
+
+
+def test_an_app_that_does_not_start_is_told(listener: socket.socket) -> None:
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "not today"})
+
+    with pytest.raises(RuntimeError, match="did not start"):
+        Embedded(lambda: refuse, SETTINGS, listener).start()
+    assert "oci-registry" not in {thread.name for thread in threading.enumerate()}
