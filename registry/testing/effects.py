@@ -17,7 +17,7 @@ from registry.api.sending import ZERO_COPY
 from registry.testing.exchange import Ask, Head, error
 from registry.testing.targets import Target
 
-_TURN = 0.05  # seconds between two pieces of an answer that drips
+_TURN = 0.05  # seconds between two pieces of an answer that drips, which are of a byte at least
 _ARRIVAL = 0.05  # seconds for what was sent to arrive: a reset takes along what is still on its way
 _CODES = {401: "UNAUTHORIZED", 403: "DENIED", 404: "NAME_UNKNOWN", 429: "TOOMANYREQUESTS"}
 
@@ -78,7 +78,7 @@ class Drip(Effect):
             body = message.get("body", b"")
             while len(body) > size:
                 await send({**message, "body": body[:size], "more_body": True})
-                await asyncio.sleep(_TURN)
+                await asyncio.sleep(size / self.rate)
                 body = body[size:]
             await asyncio.sleep(len(body) / self.rate)
             await send({**message, "body": body} if body else message)

@@ -53,13 +53,17 @@ class Fault:
             return False
         return not self.repository or matches(_several(self.repository), target.repository)
 
-    def happens(self, number: int) -> bool:
-        """To the request with this number, from one on, among those that fit."""
+    def happens(self, number: int, drawn: int = 0) -> bool:
+        """To the request with this number, from one on, among those that fit.
+
+        `drawn` is its number among those of all paths, by which `seed` chooses: by that of its own path, all
+        first requests would be hit, or none.
+        """
         times = self.times or (1 if self.nth else 0)
         first = self.nth or 1
         if number < first or (times and number >= first + times):
             return False
-        return self.probability >= 1 or _fraction(self.seed, number) < self.probability
+        return self.probability >= 1 or _fraction(self.seed, drawn or number) < self.probability
 
 
 def _several(given: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -119,9 +123,9 @@ class Faults:
     def _happens(self, place: int, fault: Fault, target: Target) -> bool:
         if not fault.fits(target):
             return False
-        key = (place, target.path if fault.per_path else "")
-        self._counts[key] += 1
-        return fault.happens(self._counts[key])
+        own, all_paths = (place, target.path if fault.per_path else ""), (place, "")
+        self._counts.update({own, all_paths})
+        return fault.happens(self._counts[own], self._counts[all_paths])
 
     def _note(self, fault: Fault, target: Target) -> None:
         logger.info("fault: %s %s: %s", target.method, target.path, fault.effect)

@@ -143,6 +143,16 @@ def test_dripping(client: httpx.Client) -> None:
     assert time.monotonic() - begun >= 0.3 * 0.9  # 300 kB at a megabyte a second
 
 
+def test_dripping_slowly(client: httpx.Client) -> None:
+    """A byte at a time is no faster than it was asked for."""
+    fail(Drip(rate=8), nth=1)
+    begun = time.monotonic()
+    with client.stream("GET", MANIFEST) as response:
+        pieces = response.iter_raw(1)
+        assert b"".join(next(pieces) for _ in range(4)) == IMAGE[:4]
+    assert time.monotonic() - begun >= 3 / 8
+
+
 @pytest.mark.parametrize("after", [1, 1000, len(LARGE) - 1])
 def test_cut_in_the_middle(client: httpx.Client, after: int) -> None:
     fail(Cut(after=after), route="blob", nth=1)

@@ -87,6 +87,15 @@ def test_each_path_may_count_for_itself() -> None:
     assert [len(apart.hitting(target)) for target in targets] == [1, 1, 0]
 
 
+def test_a_probability_chooses_among_paths_too() -> None:
+    """Each of these is the first of its path: not all of them are hit, nor none."""
+    faults = Faults([Fault(Refuse(), nth=1, per_path=True, probability=0.5)])
+    targets = [Target("GET", f"/v2/team/app/blobs/sha256:{number:064}", "blob") for number in range(200)]
+    hits = [len(faults.hitting(target)) for target in targets]
+    assert 60 < sum(hits) < 140
+    assert [len(faults.hitting(target)) for target in targets] == [0] * 200
+
+
 def test_all_that_hit_happen_and_are_written_down(caplog: pytest.LogCaptureFixture) -> None:
     slow, cut = Fault(Delay(0.5)), Fault(Cut(after=3), method="GET")
     faults = Faults([slow, Fault(Refuse(), nth=2), cut])
