@@ -292,6 +292,10 @@ def _content_of(given: "Content | Files | Sequence[LayerLike]") -> Content:
 def _plain(fault: FaultLike) -> dict[str, Any]:
     if isinstance(fault, Mapping):
         return dict(fault)
+    if not hasattr(fault, "effect"):
+        raise TypeError(
+            f"{fault!r} is no fault: expected a list of tables such as [{{'do': 'refuse', 'status': 503}}]"
+        )
     from registry.testing.fault_file import describe  # who has such an object has that module, too
 
     return describe(fault)

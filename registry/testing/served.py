@@ -17,11 +17,13 @@ import bcrypt
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from registry.app import build, open_settings
+from registry.auth import htpasswd
+from registry.auth.passwords import LONGEST
 from registry.config import load, require_known
 from registry.names import RepositoryName, Tag
 from registry.server.embedded import Embedded
 from registry.server.self_signed import SelfSigned, machine_name, names_of, require_library
-from registry.settings import Settings
+from registry.settings import ConfigError, Settings
 from registry.testing import fault_file, profiles
 from registry.testing.faults import Faults
 from registry.testing.recorder import Naming, Record, Recorder
@@ -70,7 +72,9 @@ class Served:
         self._server: Embedded | None = None
         require_known(wish.settings)
         self._faults = Faults(fault_file.read({"fault": list(wish.faults)}))
-        self._settings = load({**_DEFAULTS, "profile": wish.profile, **wish.settings}, {}).settings
+        _check_users(wish.users)
+        wanted = {**_DEFAULTS, "profile": wish.profile, **({"tls_self_signed": True} if wish.tls else {})}
+        self._settings = load({**wanted, **wish.settings}, {}).settings
         named = self._settings.profile
         self._profile = profiles.load(named) if named else profiles.NONE
 
@@ -82,7 +86,7 @@ class Served:
             where = host, self._settings.port
             self._listener = socket.create_server(where, family=family, backlog=_BACKLOG)
             self._all.enter_context(self._listener)
-            authority = self._certify() if self._wish.tls else ""
+            authority = self._certify() if self._settings.tls_self_signed else ""
             self._fill()
             self._serve()
             undo.pop_all()
@@ -214,6 +218,17 @@ async def _plant(
         check=lambda *_: None,
         check_manifest=lambda _: None,
     )
+
+
+def _check_users(users: Mapping[str, str]) -> None:
+    """Raises ConfigError."""
+    for name, password in users.items():
+        try:
+            htpasswd.check_name(name)
+        except ValueError as error:
+            raise ConfigError(f"users: {error}") from None
+        if not 0 < len(password.encode()) <= LONGEST or "\0" in password:
+            raise ConfigError(f"the password of {name}: expected 1 to {LONGEST} bytes, none of them zero")
 
 
 def _write_users(store: Store, users: Mapping[str, str]) -> None:

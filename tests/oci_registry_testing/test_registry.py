@@ -5,6 +5,8 @@ import json
 import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,6 +24,7 @@ from oci_registry_testing.manifests import OCI_IMAGE, digest_of
 from oci_registry_testing.pushing import PushRefused
 from registry.testing.effects import Refuse
 from registry.testing.faults import Fault
+from tests.certificates import make_certificate
 from tests.oci_registry_testing.asking import ask
 
 FORMS = pytest.mark.parametrize("isolated", [False, True], ids=["inside", "isolated"])
@@ -254,6 +257,28 @@ def test_tls_is_trusted_by_its_authority(isolated: bool) -> None:
 
 
 @FORMS
+@pytest.mark.parametrize("settings", [{"tls": True}, {"tls_self_signed": True}], ids=["tls", "setting"])
+def test_its_certificate_may_have_more_names(isolated: bool, settings: dict[str, Any]) -> None:
+    with Registry(isolated=isolated, tls_names=["registry.lan"], **settings) as registry:
+        pushed = registry.push_image("app:v1")
+        trusted = ssl.create_default_context(cafile=registry.authority)
+        with httpx.Client(verify=trusted) as client:
+            named = {"sni_hostname": "registry.lan"}
+            found = client.get(f"{registry.url}/v2/app/manifests/v1", extensions=named)
+            assert digest_of(found.content) == pushed.digest
+
+
+@FORMS
+def test_a_certificate_of_ones_own(isolated: bool, tmp_path: Path) -> None:
+    made = make_certificate(tmp_path)
+    with Registry(isolated=isolated, tls_cert=str(made.cert), tls_key=str(made.key)) as registry:
+        pushed = registry.push_image("app:v1")
+        with httpx.Client(verify=ssl.create_default_context(cafile=str(made.cert))) as client:
+            found = client.get(f"{registry.url}/v2/app/manifests/v1")
+            assert digest_of(found.content) == pushed.digest
+
+
+@FORMS
 def test_profiles_faults_and_settings_are_passed_on(isolated: bool) -> None:
     faults = [{"do": "refuse", "status": 500, "route": "catalog"}]
     with Registry(isolated=isolated, profile="dev", faults=faults, delete=False) as registry:
@@ -271,6 +296,9 @@ def test_profiles_faults_and_settings_are_passed_on(isolated: bool) -> None:
         ({"delte": False}, "delte is no setting; did you mean delete"),
         ({"port": "x"}, "port = 'x'.*expected a whole number"),
         ({"host": "192.0.2.1", "anonymous": "push"}, "assign requested address"),
+        ({"users": {"a:b": "x"}}, "users: 'a:b' is no user name"),
+        ({"users": {"ann": "x" * 73}}, "the password of ann: expected 1 to 72 bytes"),
+        ({"tls": True, "tls_cert": "/a", "tls_key": "/b"}, "give one of the two"),
     ],
 )
 def test_what_cannot_start_says_why(isolated: bool, wrong: dict[str, object], said: str) -> None:
@@ -288,6 +316,12 @@ async def test_async_programs_have_it_too(isolated: bool) -> None:
         answers = await asyncio.gather(*(client.get("/v2/app/manifests/v1") for _ in range(8)))
         assert {each.status_code for each in answers} == {200}
         assert len(registry.requests) == 8
+
+
+@pytest.mark.parametrize("wrong", [{"do": "cut"}, "cut", [None]], ids=str)
+def test_what_is_no_list_of_faults_says_so(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="expected a list of tables"):
+        Registry(faults=wrong)
 
 
 def test_a_registry_that_does_not_run_says_what_to_do() -> None:
