@@ -23,6 +23,10 @@ class Head:
         status: int = self._message["status"]
         return status
 
+    @status.setter
+    def status(self, value: int) -> None:
+        self._message["status"] = value
+
     def get(self, name: str) -> str:
         wanted = name.lower().encode()
         return next((value.decode("latin-1") for key, value in self._fields if key.lower() == wanted), "")

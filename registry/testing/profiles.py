@@ -33,6 +33,12 @@ def _allowed(value: object) -> int:
     return value
 
 
+def _taken(value: object) -> int:
+    if not isinstance(value, int) or value not in (201, 202):
+        raise ValueError
+    return value
+
+
 def _limit(value: object) -> Rate:
     rates = RATE.check([{"requests": value}])
     assert isinstance(rates, tuple)
@@ -41,6 +47,7 @@ def _limit(value: object) -> Rate:
 
 
 ALLOWED = Kind(f"true, false, or the status that refuses it: {', '.join(map(str, _STATUS))}", "", _allowed)
+TAKEN = Kind("202 or 201", "", _taken)
 LIMIT = Kind('requests in a time, such as "100/6h"', "", _limit)
 
 
@@ -65,6 +72,7 @@ SWITCHES: Mapping[str, Key] = {
         Key("chunks", SWITCH, True, "chunks: PATCH with Content-Range"),
         Key("chunk_minimum", SIZE, 0, "bytes that all chunks but the last must have"),
         Key("chunk_maximum", SIZE, 0, "bytes that no chunk may exceed"),
+        Key("chunk_status", TAKEN, 202, "what answers a chunk that is taken"),
         Key("upload_cancel", SWITCH, True, "DELETE of an upload session"),
         Key("sha512", SWITCH, True, "digests by sha512"),
         Key("ranges", SWITCH, True, "parts of blobs"),

@@ -232,7 +232,7 @@ CASES = [
         NEW,
     ),
 ]
-ELSEWHERE = {"challenge", "pull_limit"}  # have a test of their own below
+ELSEWHERE = {"challenge", "chunk_status", "pull_limit"}  # have a test of their own below
 
 
 def hold(response: httpx.Response, seen: Seen) -> None:
@@ -295,6 +295,22 @@ async def test_only_the_last_chunk_may_be_short(tmp_path: Path) -> None:
         assert await push(b"0123", b"45") == 202
         assert await push(b"01", b"2345") == 400
         assert await push(b"01234567") == 202
+
+
+async def test_a_chunk_that_is_taken_is_answered_as_the_profile_says(tmp_path: Path) -> None:
+    async with profiled(tmp_path, profile_of(chunk_status=201)) as place:
+
+        async def push(client: httpx.AsyncClient) -> list[tuple[int, str | None]]:
+            location = (await client.post("/v2/a/blobs/uploads/")).headers["location"]
+            sent = (("0123", "0-3"), ("45", "4-5"), ("67", "9-10"), ("67", ""))
+            answers = [
+                await client.patch(location, content=data, headers={"Content-Range": span} if span else {})
+                for data, span in sent
+            ]
+            return [(each.status_code, each.headers.get("range")) for each in answers]
+
+        assert await push(place.client) == [(201, "0-3"), (201, "0-5"), (416, "0-5"), (202, "0-7")]
+        assert await push(place.plain) == [(202, "0-3"), (202, "0-5"), (416, "0-5"), (202, "0-7")]
 
 
 async def test_a_redirect_leads_to_the_bytes_without_a_login_and_for_a_time(

@@ -22,6 +22,7 @@ from registry.testing.switches.switch import Switch
 from registry.testing.switches.uploads import (
     ChunkMaximum,
     ChunkMinimum,
+    ChunkStatus,
     NoAnonymousMount,
     NoCancel,
     NoChunks,
@@ -39,6 +40,7 @@ OBJECTS: Mapping[str, Callable[[Any], Switch]] = {
     "chunks": lambda _: NoChunks(),
     "chunk_minimum": ChunkMinimum,
     "chunk_maximum": ChunkMaximum,
+    "chunk_status": ChunkStatus,
     "upload_cancel": lambda _: NoCancel(),
     "sha512": lambda _: NoSha512(),
     "ranges": lambda _: NoRanges(),

@@ -72,6 +72,17 @@ class ChunkMinimum(Switch):
         return None
 
 
+class ChunkStatus(Switch):
+    def __init__(self, status: int) -> None:
+        self._status = status
+
+    def alter(self, ask: Ask, head: Head) -> Reply | None:
+        is_chunk = ask.target.method == "PATCH" and ask.header("content-range")
+        if ask.target.route == "upload" and is_chunk and head.status == 202:
+            head.status = self._status
+        return None
+
+
 class NoCancel(Switch):
     async def refuse(self, ask: Ask) -> Reply | None:
         if ask.target.route == "upload" and ask.target.method == "DELETE":
