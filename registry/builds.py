@@ -36,7 +36,10 @@ async def keep_builds(
     tell: Callable[[Change], None],
     flush: Callable[[], Awaitable[None]],
 ) -> None:
-    """For ever; of all workers that do, one is at it at a time. `flush` notes what this one served."""
+    """For ever; all workers that do make one pass together where one alone would make it.
+
+    `flush` notes what this one served; what others served is as old as their notes.
+    """
     interval = min(_LONGEST, max(_SOONEST, min(cache.grace for cache in caches) / _PASSES))
 
     async def first() -> None:
@@ -49,7 +52,12 @@ async def keep_builds(
         await asyncio.sleep(interval)
         try:
             report = await collect_in(
-                store, rules, lambda name: find_cache(caches, name) is not None, first=first, pause=_REST
+                store,
+                rules,
+                lambda name: find_cache(caches, name) is not None,
+                first=first,
+                pause=_REST,
+                every=interval,
             )
             if report.manifests or report.blobs:
                 logger.info(

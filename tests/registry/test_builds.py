@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,9 +162,11 @@ class Passes:
         *,
         first: Callable[[], Awaitable[object]],
         pause: float,
+        every: float,
     ) -> Report:
         assert chosen("cache/app")
         assert not chosen("app")
+        assert every > 0
         self.made += 1
         if self.failing:
             raise self.failing.pop()
@@ -222,6 +225,29 @@ async def test_what_was_just_pulled_is_noted_first(full: bool, gone: str, store:
         while len(left := await tags(store)) == 4:
             await asyncio.sleep(0.02)
     assert {*"abcd"} - {*left} == {gone}
+
+
+async def test_workers_share_the_passes(
+    tmp_path: Path, store: Store, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four make as many as one would."""
+    monkeypatch.setattr(builds, "_LONGEST", 0.1)
+    passes: list[Store] = []
+    async with AsyncExitStack() as stack:
+        others = [
+            stack.enter_context(closing(open_store(str(tmp_path / "root"), machine=hands.machine)))
+            for _ in range(3)
+        ]
+        begun = time.monotonic()
+        for each in (store, *others):
+
+            async def flush(each: Store = each) -> None:
+                passes.append(each)
+
+            await stack.enter_async_context(keeping(each, flush))
+            await asyncio.sleep(0.02)  # or all would come at once, and find one at it
+        await until(lambda: len(passes) >= 8)
+        assert time.monotonic() - begun > 7 * 0.1
 
 
 @pytest.mark.usefixtures("quick")
