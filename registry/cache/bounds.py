@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from registry.cache.freeing import Freeing
 from registry.upstream.settings import Upstream
 from storage.database import Connection
 from storage.errors import StorageError, StoreBusy
@@ -61,7 +62,7 @@ class Bounds:
         room: Callable[[str], Room] = look,
     ) -> None:
         self._store, self._budgets, self._flush, self._room = store, budgets, flush, room
-        self._evictor = Evictor(store)
+        self._evictor, self._freeing = Evictor(store), Freeing()
         self._called = asyncio.Event()
         self._shared: dict[Budget, tuple[int, float]] = {}
 
@@ -102,12 +103,21 @@ class Bounds:
         for budget in self._budgets:
             await self._enforce(budget)
         room = self._room(self._store.layout.root)
-        if room.free < _LOW * room.floor and await self._listed(Budget(FETCHED, 0)):
-            await self._flush()
-            self._say(
-                await self._evictor.make_room(is_fetched, is_fetched, self._leave_room, spare=True),
-                "the disk is nearly full",
-            )
+        free = self._freeing.foresee(room.free)
+        if free < _LOW * room.floor and await self._listed(Budget(FETCHED, 0)):
+            await self._make_room_on_disk(int(_ENOUGH * room.floor) - free)
+
+    async def _make_room_on_disk(self, wanted: int) -> None:
+        await self._flush()
+        targets: list[int] = []
+
+        def leave(bytes_held: int) -> int:
+            targets.append(bytes_held - wanted)
+            return targets[0]  # or each round would take as much again
+
+        evicted = await self._evictor.make_room(is_fetched, is_fetched, leave, spare=True)
+        self._freeing.add(evicted.freed)
+        self._say(evicted, "the disk is nearly full")
 
     async def _enforce(self, budget: Budget) -> None:
         listed = await self._listed(budget)
@@ -129,10 +139,6 @@ class Bounds:
         """At most so many bytes: what several repositories hold counts for each."""
         found = await self._store.database.read(lambda connection: held(connection, budget.limit))
         return found.bytes
-
-    def _leave_room(self, bytes_held: int) -> int:
-        room = self._room(self._store.layout.root)
-        return bytes_held - max(0, int(_ENOUGH * room.floor) - room.free)
 
     def _say(self, evicted: Evicted, why: str) -> None:
         if evicted.manifests or evicted.links:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from registry.app import build
-from registry.cache import bounds
+from registry.cache import bounds, freeing
 from registry.cache.bounds import Bounds, Budget, budgets_of
 from registry.names import JoinedName
 from registry.pulls import Pulls
@@ -211,6 +211,38 @@ async def test_others_that_fill_the_disk_take_nothing_of_what_is_in_use(store: S
     hands.wait(RECENT + 1)
     await bounded(store, room=shared_disk(store, 100 * SIZE, 99 * SIZE)).enforce()
     assert kept(store, 1, 2) == []
+
+
+async def test_room_that_does_not_show_yet_is_waited_for(
+    store: Store, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where somebody still reads what went, or the file system frees by and by."""
+    for number in range(10):
+        await fetch(store, number)
+        hands.wait(1)
+    hands.wait(RECENT)
+    shown, others = 0, 80 * SIZE + SIZE // 2  # 9.5 are free: 3 have to go
+
+    def slow_disk(_: str) -> Room:
+        return Room(100 * SIZE - 10 * SIZE - others + shown, 100 * SIZE)
+
+    keeper = bounded(store, room=slow_disk)
+    for _ in range(3):
+        await keeper.enforce()
+    assert kept(store, *range(10)) == list(range(3, 10))
+    shown = 3 * SIZE
+    await keeper.enforce()
+    others += SIZE  # it shows, so that what comes now counts anew
+    await keeper.enforce()
+    assert kept(store, *range(10)) == list(range(3, 10))
+    others += 2 * SIZE
+    await keeper.enforce()
+    assert (left := kept(store, *range(10))) == list(range(6, 10))
+    await keeper.enforce()
+    assert kept(store, *range(10)) == left
+    monkeypatch.setattr(freeing, "_SHOWS", 0.0)
+    await keeper.enforce()
+    assert kept(store, *range(10)) == left[3:], "what does not show in time is not waited for any longer"
 
 
 # -- the task ----------------------------------------------------------------------------------------------
