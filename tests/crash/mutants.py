@@ -13,9 +13,13 @@ from storage.blobs import BlobStore
 from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import StoreFull
+from storage.eviction import Evicted, Evictor
 from storage.files import Files
+from storage.holdings import Holdings
+from storage.least_used import Choice
 from storage.links import Links
 from storage.manifests import Manifests
+from storage.marking import column
 from storage.quotas import Limits
 from storage.rows import FileSize
 from storage.sessions import Sessions
@@ -24,6 +28,7 @@ from tests.crash.operations import FRESH
 
 _append, _fsync, _claim, _write = Files.append, Files.fsync, Links.claim, Database.write
 _begin, _chmod, _put_bytes, _put_names = Sessions.__init__, Files.chmod, BlobStore.put, Manifests.put
+_take = Evictor._take
 
 
 @contextmanager
@@ -215,6 +220,24 @@ def overwritten_in_place() -> Iterator[None]:
         self.fsync_folder(os.path.dirname(final))
 
     with patch.object(Files, "install", install):
+        yield
+
+
+@contextmanager
+def evicted_files_first() -> Iterator[None]:
+    """What is evicted loses its file before its names."""
+
+    async def take(self: Evictor, holdings: Holdings, choice: Choice, evicted: Evicted) -> None:
+        def query(connection: Connection) -> list[Digest]:
+            sql = "SELECT digest FROM blobs WHERE id = ?"
+            blobs = [blob for _, blob in (*choice.links, *choice.manifests)]
+            return [Digest.from_binary(each) for blob in blobs for each in column(connection, sql, blob)]
+
+        for digest in await self._store.database.read(query):
+            self._store.blobs.unlink(digest)
+        await _take(self, holdings, choice, evicted)
+
+    with patch.object(Evictor, "_take", take):
         yield
 
 

@@ -61,6 +61,7 @@ KILLED: list[Case] = [
         SWEEP,
         "is present in the index and has no file",
     ),
+    (mutants.evicted_files_first, kill_everywhere, "evict", "is present in the index and has no file"),
     (mutants.marks_not_looked_at_again, intrude_everywhere, SWEEP, "told of sha256:"),
 ]
 CUT: list[Case] = [
