@@ -39,11 +39,12 @@ _FAILURES = (Failed, OSError, http.client.HTTPException)
 
 @dataclass(slots=True)
 class Sampler:
-    """The most bytes that were seen in a root's folders of blobs and of fetches."""
+    """The most bytes that were seen in a root's folders of fetches and of blobs, and in both together."""
 
     root: Path
     blobs: int = 0
     fetches: int = 0
+    both: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
@@ -52,21 +53,24 @@ class Sampler:
 
     def look(self) -> int:
         """What the blobs hold now."""
-        now = _size(self.root / "blobs")
+        fetches = _sizes(self.root / "fetches")
+        blobs = _sizes(self.root / "blobs")  # later: what goes from there to here is seen
+        now = sum(blobs.values())
         self.blobs = max(self.blobs, now)
-        self.fetches = max(self.fetches, _size(self.root / "fetches"))
+        self.fetches = max(self.fetches, sum(fetches.values()))
+        self.both = max(self.both, sum({**fetches, **blobs}.values()))
         return now
 
 
-def _size(folder: Path) -> int:
-    total = 0
+def _sizes(folder: Path) -> dict[int, int]:
+    """By inode: a fetch's file has two names while it is installed."""
+    found: dict[int, int] = {}
     for place, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(FileNotFoundError):  # it has just gone
                 status = os.lstat(os.path.join(place, name))
-                # An upload's or a fetch's file has two names while it is installed.
-                total += status.st_size // status.st_nlink
-    return total
+                found[status.st_ino] = status.st_size
+    return found
 
 
 @contextlib.contextmanager
@@ -226,14 +230,15 @@ def measure_pulls(folder: Path, options: argparse.Namespace) -> list[list[str]]:
         again = fetched_again(upstream.folder / "server.log", [digest_of(each) for each in hot])
     if found.failed:
         print(f"bench: {len(found.failed)} pulls failed, such as {found.failed[0]}", file=sys.stderr)
-    # A client has one layer on its way; one more of each has landed before the next look.
-    allowed = budget + 2 * options.clients * size + _SLACK
+    # Each client has one layer on its way, and so has who pulls the hot ones, of a quarter.
+    allowed = budget + options.clients * size + size // 4 + _SLACK
     return [
         ["", "", "must show", "ok"],
         row(f"{images} images of {options.image} MiB, pulled in", f"{seconds:.1f} s", "", ok=True),
         row("pulls that failed", str(len(found.failed)), "0", ok=not found.failed),
-        row("most bytes of blobs", mib(sampler.blobs), f"≤ {mib(allowed)}", ok=sampler.blobs <= allowed),
-        row("most bytes that were landing beside", mib(sampler.fetches), "", ok=True),
+        row("most bytes of blobs", mib(sampler.blobs), "", ok=True),
+        row("most bytes that were landing", mib(sampler.fetches), "", ok=True),
+        row("most bytes of both", mib(sampler.both), f"≤ {mib(allowed)}", ok=sampler.both <= allowed),
         row("bytes of blobs in the end", mib(left), f"≤ {mib(budget)}", ok=left <= budget),
         row(f"hot pulls, of {_HOT} images", str(found.hot), "> 0", ok=found.hot > 0),
         row(

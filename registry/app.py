@@ -76,7 +76,7 @@ THREADS = "threads"  # in the lifespan's state, beside PROMPT: where our server 
 SERVICE = "oci-registry"  # whom tokens are for
 
 _PULLS = 60.0  # seconds between two notes of what was pulled
-_PULLS_TO_EVICT_BY = 1.0  # the same where another worker may evict what was not pulled for longest
+_PULLS_TO_EVICT_BY = 0.25  # the same where another worker may evict what was not pulled for longest
 _SWEEPS = 4  # in one expiry: a session lives a quarter longer than it must
 _LONGEST_SWEEP = 60.0  # seconds between two at most, for a server that is stopped forgets what it saw since
 _BALLAST = 5.0  # seconds between two looks at it: one stat of a file, one of the disk
@@ -111,10 +111,14 @@ def cache_of(
         for bounds in bounding:
             bounds.look_soon()
 
+    async def await_room(repository: str) -> None:
+        for bounds in bounding:
+            await bounds.await_room(repository)
+
     def connect(upstream: Upstream) -> UpstreamClient:
         return UpstreamClient(upstream, notes=counts.of(upstream.name))
 
-    fetches = Fetches(store.fetches, store.blobs, ended=look)
+    fetches = Fetches(store.fetches, store.blobs, await_room=await_room, ended=look)
     return Cache(registry, fetches, offline=settings.offline, connect=connect)
 
 

@@ -16,7 +16,7 @@ from storage.errors import StoreUnusable
 from storage.files import Files, temporary_root
 from storage.filling import Report, fill
 from storage.layout import FORMAT, Layout
-from storage.locks import COLLECTING, PATIENCE, held, unserved
+from storage.locks import COLLECTING, PATIENCE, still, unserved
 from storage.rows import PRESENT
 from storage.secrets import Secrets, content
 from storage.snapshot import alone, drafted, install, remove, snapshot
@@ -32,7 +32,8 @@ from storage.store import (
 from storage.transfer import Progress, Transfer
 
 _WRAP = 2**32  # `application_id` has 32 bits, and a sign
-_HARMLESS = {"lost+found", "gc.lock", "write.lock", "origin.new"}  # what an attempt leaves that did not begin
+# What an attempt leaves that did not begin.
+_HARMLESS = {"lost+found", "gc.lock", "evict.lock", "write.lock", "origin.new"}
 
 _SERVED = "a server, or another command, has the folder open: stop it first"
 _NEWEST = (
@@ -61,7 +62,7 @@ def backup(
         with unserved(target, _SERVED, wait=PATIENCE):
             _require_unchanged(target, files)
             _clear(target, files)
-        with held(source.gc_lock, COLLECTING, shared=True, wait=PATIENCE):
+        with still(source, COLLECTING, shared=True, wait=PATIENCE):
             moment = _snapshot(source, target, files)
             with alone(target.new_index, files) as connection:
                 way = transfer.copy if copy else transfer.link
@@ -99,7 +100,7 @@ def restore(
                 f"{target.root} is a registry already: move it aside, or choose another --root"
             )
         _clear(target, files)
-        with held(source.gc_lock, COLLECTING, shared=True, wait=PATIENCE):
+        with still(source, COLLECTING, shared=True, wait=PATIENCE):
             _snapshot(source, target, files)
             with alone(target.new_index, files) as connection:
                 report = fill(connection, transfer, transfer.copy, verify=False, begin=begin)
@@ -126,7 +127,7 @@ def _filling(target: Layout, files: Files, origin: str, source: Layout) -> Itera
     made = absent(target.root)
     files.require_sound()
     files.mkdir(target.root)
-    with held(target.gc_lock, COLLECTING):
+    with still(target, COLLECTING):
         _require_own(target, origin)  # another may have been faster
         files.unlink(target.origin + ".new")
         if not origin_of(target):

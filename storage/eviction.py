@@ -1,7 +1,8 @@
 """Content that can be had again makes room: the least recently used of some repositories goes at once.
 
 Without marks and without a grace, so it is right only where nobody pushes. Names go first, in small committed
-changes that look at the use again; then the files that no row speaks for, as in a collection.
+changes that look at the use again; then the files that no row speaks for, as in a collection. One may go on
+meanwhile, for minutes: each of the two looks again at what it takes, in the transaction that does so.
 """
 
 import time
@@ -27,7 +28,7 @@ WHO = "eviction"
 RECENT = 60
 """Seconds: what was used since then goes last."""
 
-_BUSY = "another process collects garbage, evicts, or makes a backup, here: try again when it has ended"
+_BUSY = "another process evicts, or makes a backup, here: try again when it has ended"
 _LOAD = 1000  # rows of one change: it holds every writer up
 _ROUNDS = 3  # of what is pulled in between, something else has to go
 _SOUND = 3600.0  # seconds that a look at the index's soundness is good for
@@ -44,7 +45,7 @@ class Evicted:
 
 
 class Evictor:
-    """Of one process; over all of them, one evicts or collects at a time."""
+    """Of one process; over all of them, one evicts at a time. A collector may be at work beside it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -60,7 +61,7 @@ class Evictor:
         """
         store, evicted = self._store, Evicted()
         store.files.require_sound()
-        with held(store.layout.gc_lock, _BUSY), store.database.scanning() as connection:
+        with held(store.layout.evict_lock, _BUSY), store.database.scanning() as connection:
             for _ in range(_ROUNDS):
                 holdings = await in_thread(load_holdings, connection, chosen, inside)
                 evicted.left, wanted = holdings.bytes, leave(holdings.bytes)

@@ -14,6 +14,7 @@
     ROOT/index.db.bad-<time>     one that could not be read, put aside by `registry reindex`
     ROOT/write.lock              flock: one writer of the index at a time; holds the number of its changes
     ROOT/gc.lock                 flock: one collector at a time; a backup holds it too
+    ROOT/evict.lock              flock: one evictor at a time, beside a collector; a backup holds it too
     ROOT/serving.lock            flock, shared by every process that serves
     ROOT/ballast                 32 MiB of nothing, given up when the disk is full
     ROOT/fsck                    where a check is, or was interrupted; locked by it (plus fsck.new)
@@ -93,6 +94,10 @@ class Layout:
     @property
     def gc_lock(self) -> str:
         return self._at("gc.lock")
+
+    @property
+    def evict_lock(self) -> str:
+        return self._at("evict.lock")
 
     @property
     def serving_lock(self) -> str:

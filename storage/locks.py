@@ -11,7 +11,7 @@ from storage.errors import StoreBusy
 from storage.layout import Layout
 
 PATIENCE = 600.0  # seconds that a collection may take to end
-COLLECTING = "a collection is going on there, or a backup: try again when it has ended"
+COLLECTING = "a collection or an eviction is going on there, or a backup: try again when it has ended"
 _PAUSE = 0.1  # seconds between two tries
 
 
@@ -28,6 +28,16 @@ def held(path: str, why: str, *, shared: bool = False, wait: float = 0.0) -> Ite
         yield lock
     finally:
         os.close(lock)
+
+
+@contextmanager
+def still(layout: Layout, why: str, *, shared: bool = False, wait: float = 0.0) -> Iterator[None]:
+    """Nothing of the root is collected or evicted. Raises StoreBusy, as `held`."""
+    with (
+        held(layout.gc_lock, why, shared=shared, wait=wait),
+        held(layout.evict_lock, why, shared=shared, wait=wait),
+    ):
+        yield
 
 
 def _lock(lock: int, kind: int, deadline: float, message: str) -> None:

@@ -15,7 +15,7 @@ from contextlib import closing
 from storage.database import Database
 from storage.files import Files, temporary_root
 from storage.layout import Layout
-from storage.locks import COLLECTING, PATIENCE, held, unserved
+from storage.locks import COLLECTING, PATIENCE, still, unserved
 from storage.recovery import Reader, Recovery, Report
 from storage.snapshot import SUFFIXES, alone, drafted, flaw, install, remove, snapshot
 from storage.store import Store, assemble, complete_folders, open_store
@@ -41,7 +41,7 @@ def reindex(
     def fill(store: Store) -> Report:
         return asyncio.run(Recovery(store, reader, into, progress).run())
 
-    with held(layout.gc_lock, COLLECTING, wait=PATIENCE):
+    with still(layout, COLLECTING, wait=PATIENCE):
         why = flaw(layout.index)
         if dry_run:
             report = _rehearse(layout, fill, empty=why is not None)

@@ -36,6 +36,7 @@ _OURS = {
     "quarantine",
     "write.lock",
     "gc.lock",
+    "evict.lock",
     "serving.lock",
     "ballast",
     "degraded",

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from registry.cache.freeing import Freeing
@@ -22,6 +23,7 @@ logger = logging.getLogger("registry")
 
 _TIMER = 5.0  # seconds between two looks while nothing lands
 _BUSY, _AFTER_FAILURE = 0.1, 60.0
+_PATIENCE = 2.0  # seconds that a fetch waits for room: then it goes on, as somebody's pull hangs on it
 _REST = 0.05  # seconds at least from one look to the next: at 440 MB/s, 32 MiB land in 0.07
 _RESTS = 1  # times the work just done, at least
 _LEAVE = 0.95  # of the bytes that may be held: else each layer that lands would have something evicted
@@ -63,18 +65,34 @@ class Bounds:
     ) -> None:
         self._store, self._budgets, self._flush, self._room = store, budgets, flush, room
         self._evictor, self._freeing = Evictor(store), Freeing()
-        self._called = asyncio.Event()
+        self._called, self._looked = asyncio.Event(), asyncio.Event()
         self._shared: dict[Budget, tuple[int, float]] = {}
 
     def look_soon(self) -> None:
         """Something may have come that takes room."""
         self._called.set()
 
+    async def await_room(self, repository: str) -> None:
+        """Until what counts with the repository is within its budgets; not for ever, nor if that fails."""
+        with suppress(TimeoutError, StorageError):
+            async with asyncio.timeout(_PATIENCE):
+                while await self._is_over(repository):
+                    self._called.set()
+                    await self._looked.wait()
+
+    async def _is_over(self, repository: str) -> bool:
+        for budget in self._budgets:
+            if budget.covers(repository) and await self._exceeds(budget):
+                return True
+        return False
+
     async def keep(self) -> None:
         """For ever."""
         while True:
             begun = time.monotonic()
             pause = await self._look()
+            self._looked.set()
+            self._looked.clear()  # who waits has been woken; who comes now waits for the next one
             await asyncio.sleep(max(_REST, pause, (time.monotonic() - begun) * _RESTS))
             try:
                 async with asyncio.timeout(_TIMER):
@@ -87,7 +105,7 @@ class Bounds:
         self._called.clear()
         try:
             await self.enforce()
-        except StoreBusy:  # another worker evicts, or it is collected
+        except StoreBusy:  # another worker evicts, or there is a backup
             self._called.set()
             return _BUSY
         except (StorageError, OSError) as error:
@@ -120,9 +138,7 @@ class Bounds:
         self._say(evicted, "the disk is nearly full")
 
     async def _enforce(self, budget: Budget) -> None:
-        listed = await self._listed(budget)
-        shared, until = self._shared.get(budget, (0, 0.0))
-        if listed <= budget.most or (listed - shared <= budget.most and time.monotonic() < until):
+        if not await self._exceeds(budget):
             return
         await self._flush()
 
@@ -134,6 +150,11 @@ class Bounds:
             shared = await in_thread(_count_shared, connection, budget)
         self._shared[budget] = (shared, time.monotonic() + _AGAIN)
         self._say(evicted, f"more than {budget.most} bytes were held")
+
+    async def _exceeds(self, budget: Budget) -> bool:
+        listed = await self._listed(budget)
+        shared, until = self._shared.get(budget, (0, 0.0))
+        return listed > budget.most and (listed - shared > budget.most or time.monotonic() >= until)
 
     async def _listed(self, budget: Budget) -> int:
         """At most so many bytes: what several repositories hold counts for each."""

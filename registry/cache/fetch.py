@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from registry.cache.intake import PATIENCE, Intake
@@ -20,6 +20,10 @@ _POLL = 0.01  # seconds between two looks at a file that another worker writes
 _INSTALLS = 3  # tries, should the file be taken away between its install and its claim
 
 
+AwaitRoom = Callable[[str], Awaitable[None]]
+"""Waits until there is room for what a repository fetches next: it may land faster than it is evicted."""
+
+
 class Gone(Exception):
     """What was opened is no fetch any more, and nobody has seen a byte of it: begin again."""
 
@@ -31,8 +35,10 @@ class Abandoned(Exception):
 class Fetch:
     """`readers` counts those who wait for it or take from it; the last one's leave does not end it."""
 
-    def __init__(self, wanted: Wanted, store: contracts.Fetches, places: asyncio.Semaphore) -> None:
-        self._wanted, self._store = wanted, store
+    def __init__(
+        self, wanted: Wanted, store: contracts.Fetches, places: asyncio.Semaphore, room: AwaitRoom
+    ) -> None:
+        self._wanted, self._store, self._room = wanted, store, room
         self._turn = Turn(places)
         self._file: contracts.Fetch | None = None
         self.progress = Progress()
@@ -153,6 +159,7 @@ class Fetch:
     async def _fetch(self, file: contracts.Fetch) -> None:
         there = await file.resume()
         if not await self._is_all(file, there):
+            await self._room(self._wanted.repository)
             await Intake(self._wanted, file, self.progress, self._brought).take(there)
         try:
             file.verify()

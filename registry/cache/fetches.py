@@ -6,13 +6,17 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 
 from registry.cache.alone import alone
-from registry.cache.fetch import Fetch
+from registry.cache.fetch import AwaitRoom, Fetch
 from registry.cache.wanted import Wanted
 from storage import contracts
 from storage.contracts import BlobFile
 from storage.digest import Digest
 
 _AT_ONCE = 16  # of one upstream: a slow one holds up no other
+
+
+async def _is_roomy(_: str) -> None:
+    """Without bounds."""
 
 
 class Fetches:
@@ -24,10 +28,11 @@ class Fetches:
         blobs: contracts.Blobs,
         *,
         at_once: int = _AT_ONCE,
+        await_room: AwaitRoom = _is_roomy,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         """`ended` is called whenever a fetch has ended: something may have come that takes room."""
-        self._store, self._blobs, self._ended = store, blobs, ended
+        self._store, self._blobs, self._await_room, self._ended = store, blobs, await_room, ended
         self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(at_once))
         self._under_way: dict[tuple[str, Digest], Fetch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -73,7 +78,8 @@ class Fetches:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _begin(self, wanted: Wanted) -> Fetch:
-        fetch = self._under_way[wanted.key] = Fetch(wanted, self._store, self._places[wanted.upstream])
+        fetch = Fetch(wanted, self._store, self._places[wanted.upstream], self._await_room)
+        self._under_way[wanted.key] = fetch
         task = asyncio.create_task(self._run(wanted, fetch))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

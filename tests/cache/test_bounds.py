@@ -312,14 +312,65 @@ async def test_nothing_ends_the_next_look(
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_collection_is_waited_for(store: Store) -> None:
+async def test_another_that_evicts_is_waited_for(store: Store) -> None:
     await fetch(store, 1, 2, 3)
-    with held(store.layout.gc_lock, "a collection"):
+    with held(store.layout.evict_lock, "another"):
         task = asyncio.create_task(bounded(store, Budget("@", 2 * SIZE)).keep())
         await asyncio.sleep(0.1)
         assert disk(store) == 3 * SIZE
     await until(lambda: disk(store) == SIZE)
     task.cancel()
+
+
+# -- who waits for room -----------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_comes_next_waits_until_there_is_room(store: Store) -> None:
+    await fetch(store, 1, 2, 3)
+    keeper = bounded(store, Budget("@docker.io/", 2 * SIZE))
+    waiting = [asyncio.create_task(keeper.await_room(HUB)) for _ in range(3)]
+    await asyncio.wait_for(keeper.await_room(GHCR), 1)  # of another upstream: it has no bounds
+    await asyncio.sleep(0.05)
+    assert not any(each.done() for each in waiting)
+    task = asyncio.create_task(keeper.keep())  # nobody has called it, and its timer takes longer
+    await asyncio.wait_for(asyncio.gather(*waiting), 1)
+    assert disk(store) == SIZE
+    await asyncio.wait_for(keeper.await_room(HUB), 1)
+    task.cancel()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_nobody_waits_for_what_only_counts_twice(store: Store) -> None:
+    for number in (1, 2):
+        await fetch(store, number)
+        await fetch(store, number, repository=GHCR)
+    keeper = bounded(store, Budget("@", 3 * SIZE))
+    task = asyncio.create_task(keeper.keep())
+    for _ in range(2):
+        await asyncio.wait_for(keeper.await_room(HUB), 1)
+    assert kept(store, 1, 2) == [1, 2]
+    task.cancel()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_nobody_waits_for_ever(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "_PATIENCE", 0.05)
+    await fetch(store, 1, 2, 3)
+    keeper = bounded(store, Budget("@", 2 * SIZE))
+    task = asyncio.create_task(keeper.keep())
+    with held(store.layout.evict_lock, "a backup"):
+        await asyncio.wait_for(keeper.await_room(HUB), 1)
+        assert disk(store) == 3 * SIZE
+    task.cancel()
+
+
+async def test_a_look_that_fails_keeps_nobody_waiting(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def listed(_: Bounds, budget: Budget) -> int:
+        raise IndexFailed("damaged")
+
+    monkeypatch.setattr(Bounds, "_listed", listed)
+    await bounded(store, Budget("@", 2 * SIZE)).await_room(HUB)
 
 
 # -- a whole cache -----------------------------------------------------------------------------------------

@@ -194,6 +194,27 @@ async def test_who_comes_late_has_what_is_there_at_once(store: Store) -> None:
     await closed(*several)
 
 
+async def test_nothing_is_asked_for_until_there_is_room(store: Store) -> None:
+    """The worker that fetches waits; who follows it has the bytes as they come."""
+    room, asked = asyncio.Event(), list[str]()
+
+    async def await_room(repository: str) -> None:
+        asked.append(repository)
+        await room.wait()
+
+    script, claims = Script(CONTENT), Claims(store)
+    several = [Fetches(store.fetches, store.blobs, await_room=await_room) for _ in range(2)]
+    wanted = claims.wanted(script)
+    pulls = [asyncio.create_task(pull(fetches, wanted)) for fetches in several]
+    await until(lambda: bool(asked))
+    await asyncio.sleep(0.02)
+    assert script.asked == []
+    room.set()
+    assert set(await asyncio.gather(*pulls)) == {CONTENT}
+    assert (asked, script.asked) == ([wanted.repository], [0])
+    await closed(*several)
+
+
 async def test_what_another_has_claimed_meanwhile_is_not_asked_for(store: Store) -> None:
     script, claims = Script(CONTENT), Claims(store)
     await store.blobs.put(DIGEST, CONTENT)

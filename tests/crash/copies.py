@@ -31,7 +31,12 @@ from tests.crash.sweep import Report, count_calls
 
 _SAMPLE = 64
 _LIMIT_STEP = 16_411  # bytes: a little more than four pages
-_BEGUN = {"gc.lock", "lost+found", "origin.new"}  # with nothing else, a folder is as good as new
+_BEGUN = {
+    "gc.lock",
+    "evict.lock",
+    "lost+found",
+    "origin.new",
+}  # with nothing else, a folder is as good as new
 
 
 @dataclass(frozen=True, slots=True)

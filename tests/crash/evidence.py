@@ -23,6 +23,7 @@ _FILES = {
     "ballast",
     "write.lock",
     "gc.lock",
+    "evict.lock",
     "origin",
     "serving.lock",
     "secrets",

@@ -24,7 +24,7 @@ from tests.builders import OCI_IMAGE, OCI_INDEX
 from tests.crash.children import Say, run_in_child
 from tests.crash.evidence import look
 from tests.crash.faults import Switch, at
-from tests.crash.operations import EMPTY, NEW, OUTER, SPARE, STRAY, WAS, World, chunk
+from tests.crash.operations import EMPTY, NEW, OUTER, SPARE, STRAY, WAS, World, chunk, evict
 from tests.crash.sweep import Disturbance, Found, Mutant, Report, Stage, answer, run_verb, set_stage, sweep
 
 _LONGEST = 20.0  # seconds
@@ -88,6 +88,12 @@ async def _tag_again(world: World) -> Told:
     return {("old", str(Digest.of(raw))) for raw in (OUTER, WAS)}
 
 
+async def _evict(world: World) -> Told:
+    """Of the same repository: no client, but it takes rows and files from under the collector."""
+    await evict(world)
+    return set()
+
+
 INTRUDERS: Mapping[str, Callable[[World], Awaitable[Told]]] = {
     "a push": _push,
     "a push of what no row speaks for": _push_stray,
@@ -95,6 +101,7 @@ INTRUDERS: Mapping[str, Callable[[World], Awaitable[Told]]] = {
     "a look, then a push": _look_then_push,
     "a look": _look,
     "a tag on what was there": _tag_again,
+    "an eviction": _evict,
 }
 
 

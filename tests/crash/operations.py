@@ -315,7 +315,7 @@ async def _sweep_again(world: World) -> None:
     assert {digest for digest, _ in world.store.blobs.walk()} == await present(world.store)
 
 
-async def _evict(world: World) -> None:
+async def evict(world: World) -> None:
     """As of an upstream's repository: names go in commits of their own, the last used ones at last."""
 
     def chosen(name: str) -> bool:
@@ -377,6 +377,6 @@ OPERATIONS: Mapping[str, Operation] = {
     "recover manifests": Operation(_recover, _recover, gradual=True),
     "collect: mark": Operation(_mark, _mark_again),
     "collect: sweep": Operation(_sweep, _sweep_again, gradual=True),
-    "evict": Operation(_evict, _evict, gradual=True),
+    "evict": Operation(evict, evict, gradual=True),
     "remove a repository": Operation(_remove, _unless(RepositoryMissing, _remove)),
 }

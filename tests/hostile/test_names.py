@@ -155,7 +155,7 @@ def test_t03_names_of_routes_and_of_the_stores_files_are_names(line: Line, live:
             refused(line.ask("GET", f"/v2/{other}/blobs/{layer}"), 404, "BLOB_UNKNOWN")
     assert {path.name for path in live.root.iterdir()} <= {
         *("format", "blobs", "uploads", "fetches", "quarantine", "index.db", "index.db-wal", "index.db-shm"),
-        *("write.lock", "gc.lock", "serving.lock", "ballast", "fsck", "scrub", "secrets"),
+        *("write.lock", "gc.lock", "evict.lock", "serving.lock", "ballast", "fsck", "scrub", "secrets"),
     }
 
 

@@ -24,7 +24,7 @@ from storage.errors import BlobMissing, IndexFailed, StoreBusy, StoreDegraded, S
 from storage.files import Files
 from storage.filling import Report
 from storage.layout import Layout
-from storage.locks import held
+from storage.locks import held, still
 from storage.secrets import Secrets
 from storage.snapshot import snapshot
 from storage.store import Store, open_store
@@ -124,6 +124,7 @@ def test_the_index_is_one_file(stocked: Store, target: Layout) -> None:
     assert sorted(os.listdir(target.root)) == [
         *(
             "blobs",
+            "evict.lock",
             "fetches",
             "format",
             "gc.lock",
@@ -325,7 +326,7 @@ def test_pushes_go_on_meanwhile(stocked: Store, target: Layout, monkeypatch: pyt
     assert not os.path.exists(file_of(target, FRESH))
 
 
-def test_the_collector_waits_while_blobs_are_taken(
+def test_collector_and_evictor_wait_while_blobs_are_taken(
     stocked: Store, target: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = []
@@ -333,26 +334,28 @@ def test_the_collector_waits_while_blobs_are_taken(
 
     def snapshot_and_collect(source: str, path: str, files: Files) -> None:
         real(source, path, files)
-        with pytest.raises(StoreBusy):
-            held(stocked.layout.gc_lock, "").__enter__()
-        with held(stocked.layout.gc_lock, "", shared=True):  # another backup does not
+        for lock in (stocked.layout.gc_lock, stocked.layout.evict_lock):
+            with pytest.raises(StoreBusy):
+                held(lock, "").__enter__()
+        with still(stocked.layout, "", shared=True):  # another backup does not
             tried.append(path)
 
     monkeypatch.setattr(module, "snapshot", snapshot_and_collect)
     back_up(stocked, target)
     assert tried
-    with held(stocked.layout.gc_lock, ""):
+    with still(stocked.layout, ""):
         pass
 
 
 @pytest.mark.parametrize("whose", ["root", "folder"])
+@pytest.mark.parametrize("lock", ["gc_lock", "evict_lock"])
 def test_it_waits_for_a_collection_but_not_for_ever(
-    stocked: Store, target: Layout, monkeypatch: pytest.MonkeyPatch, whose: str
+    stocked: Store, target: Layout, monkeypatch: pytest.MonkeyPatch, whose: str, lock: str
 ) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.0)
     back_up(stocked, target)
     busy = stocked.layout if whose == "root" else target
-    with held(busy.gc_lock, ""), pytest.raises(StoreBusy, match="a collection is going on"):
+    with held(getattr(busy, lock), ""), pytest.raises(StoreBusy, match="a collection or an eviction"):
         back_up(stocked, target)
 
 

@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage import eviction
+from storage.collect import collect, collect_in
 from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import BlobMissing, IndexFailed, ManifestMissing, StoreBusy
 from storage.eviction import RECENT, Evicted, Evictor
 from storage.files import temporary_root
+from storage.garbage import Rules
 from storage.holdings import Holdings
 from storage.least_used import Choice, least_used
 from storage.locks import held
@@ -203,9 +205,13 @@ async def test_what_is_used_after_the_decision_stays_and_another_goes(
     assert report.manifests == 1
 
 
-async def test_one_evicts_or_collects_at_a_time(store: Store) -> None:
-    with held(store.layout.gc_lock, "a collection"), pytest.raises(StoreBusy):
+async def test_one_evicts_at_a_time_and_a_collection_holds_none_up(store: Store, hands: Hands) -> None:
+    await three_images(store, hands)
+    with held(store.layout.evict_lock, "another"), pytest.raises(StoreBusy, match="another process evicts"):
         await evict(store, 0)
+    with held(store.layout.gc_lock, "a collection"):
+        await evict(store, 0)
+    assert disk(store) == 0
 
 
 async def test_nothing_goes_by_a_damaged_index(
@@ -320,7 +326,7 @@ async def until(end: float, act: Callable[[random.Random], Awaitable[None]], see
         await asyncio.sleep(0)
 
 
-async def test_pulls_fetches_and_pushes_beside_it(store: Store) -> None:
+async def test_pulls_fetches_pushes_and_collections_beside_it(store: Store) -> None:
     """An image is whole for whoever has just fetched it or holds it open; no push loses what it was told."""
     tops = [b"top %d" % number * 500 for number in range(12)]
 
@@ -347,8 +353,12 @@ async def test_pulls_fetches_and_pushes_beside_it(store: Store) -> None:
     async def evict_some(chance: random.Random) -> None:
         await evict(store, chance.randrange(30_000))
 
+    async def collect_some(chance: random.Random) -> None:
+        await collect_in(store, Rules(grace=0), is_fetched)
+        await collect(store, Rules(), walk=chance.random() < 0.1)
+
     end = time.monotonic() + 1.5
-    acts = [fetch, fetch, pull_one, pull_one, push, evict_some]
+    acts = [fetch, fetch, pull_one, pull_one, push, evict_some, collect_some]
     await asyncio.gather(*(until(end, act, seed) for seed, act in enumerate(acts)))
     found = await store.database.read(content)
     assert with_files(store, found)

@@ -30,6 +30,7 @@ UPLOAD = "0b4f1d0e-6b0a-4b5c-8d3e-2f1a0b9c8d7e"
         (LAYOUT.bad_index("7"), "/srv/r/index.db.bad-7"),
         (LAYOUT.write_lock, "/srv/r/write.lock"),
         (LAYOUT.gc_lock, "/srv/r/gc.lock"),
+        (LAYOUT.evict_lock, "/srv/r/evict.lock"),
         (LAYOUT.origin, "/srv/r/origin"),
         (LAYOUT.degraded, "/srv/r/degraded"),
         (LAYOUT.fsck, "/srv/r/fsck"),
@@ -104,5 +105,5 @@ def test_the_tree_is_the_one_that_is_drawn(store: Store) -> None:
     drawn = set(re.findall(r"^    ROOT/([\w.]+)", layout.__doc__ or "", re.MULTILINE))
     beside = {"index.db-wal", "index.db-shm"}
     sometimes = {"degraded", "gc.lock", "origin", "index.db.new", "index.db.bad", "ballast", "serving.lock"}
-    sometimes |= {"fsck", "scrub", "htpasswd", "secrets"}
+    sometimes |= {"evict.lock", "fsck", "scrub", "htpasswd", "secrets"}
     assert set(os.listdir(store.layout.root)) - beside == drawn - sometimes

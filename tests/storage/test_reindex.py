@@ -339,9 +339,10 @@ def test_a_death_before_the_end_leaves_no_half_index(lost: Layout, monkeypatch: 
     assert manifests(lost) == digests(IMAGE, DOCKER)
 
 
-def test_the_collector_waits(lost: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("lock", ["gc_lock", "evict_lock"])
+def test_collector_and_evictor_wait(lost: Layout, monkeypatch: pytest.MonkeyPatch, lock: str) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.0)
-    with held(lost.gc_lock, ""), pytest.raises(StoreBusy, match="a collection is going on"):
+    with held(getattr(lost, lock), ""), pytest.raises(StoreBusy, match="a collection or an eviction"):
         run(lost)
 
 
@@ -400,7 +401,7 @@ def test_a_dry_run_without_an_index(lost: Layout) -> None:
     put(lost, IMAGE, TAGGED, SHORT, CONFIG, LAYER, LOOSE)
     before = sorted(os.listdir(lost.root))
     told = run(lost, dry_run=True)
-    assert sorted({*os.listdir(lost.root)} - {"gc.lock"}) == before
+    assert sorted({*os.listdir(lost.root)} - {"gc.lock", "evict.lock"}) == before
     assert told == run(lost)
 
 
