@@ -23,7 +23,7 @@ from storage.files import temporary_root
 from storage.garbage import Item, Report, Rules
 from storage.graces import Receiving
 from storage.history import prune
-from storage.locks import held
+from storage.locks import held, rested
 from storage.marking import Marked
 from storage.marks import has_marks
 from storage.removal import require_sound_index, unlink
@@ -93,19 +93,18 @@ async def collect_in(
     """
     store.files.require_sound()
     with held(store.layout.gc_lock, _BUSY) as lock:
-        # The lock's own time, as the index's is in whole seconds. A clock set back makes a pass due.
-        if 0 <= time.time() - os.fstat(lock).st_mtime < every:
+        # The lock's own time, as the index's is in whole seconds.
+        if rested(store.layout.gc_lock) < every:
             return Report()
-        try:
-            with store.database.scanning() as connection:
-                if first:
-                    await first()
-                collector = Collector(
-                    store.database, store.blobs, connection, rules, pause=pause, tell=lambda _: None
-                )
-                return await collector.run_in(chosen, _receiving(store))
-        finally:
-            store.files.touch(lock)
+        with store.database.scanning() as connection:
+            if first:
+                await first()
+            collector = Collector(
+                store.database, store.blobs, connection, rules, pause=pause, tell=lambda _: None
+            )
+            report = await collector.run_in(chosen, _receiving(store))
+        store.files.touch(lock)
+        return report
 
 
 async def foresee(store: Store, rules: Rules) -> tuple[list[Item], list[Item], Report]:

@@ -15,7 +15,7 @@ from storage.digest import Digest
 from storage.history import note_move
 from storage.holdings import Chosen, Holdings, Place, count_bytes, load_holdings
 from storage.least_used import Choice, least_used
-from storage.locks import held
+from storage.locks import held, rested
 from storage.manifests import drop_manifest
 from storage.marking import column
 from storage.removal import require_sound_index, unlink
@@ -61,7 +61,7 @@ class Evictor:
         """
         store, evicted = self._store, Evicted()
         store.files.require_sound()
-        with held(store.layout.evict_lock, _BUSY), store.database.scanning() as connection:
+        with held(store.layout.evict_lock, _BUSY) as lock, store.database.scanning() as connection:
             for _ in range(_ROUNDS):
                 holdings = await in_thread(load_holdings, connection, chosen, inside)
                 evicted.left, wanted = holdings.bytes, leave(holdings.bytes)
@@ -75,7 +75,12 @@ class Evictor:
                 await self._take(holdings, choice, evicted)
                 # Not by the choice: some of it stays where it was used meanwhile.
                 evicted.left = await in_thread(count_bytes, connection, chosen, inside)
+                store.files.touch(lock)
         return evicted
+
+    def rested(self) -> float:
+        """Seconds since anyone evicted something here."""
+        return rested(self._store.layout.evict_lock)
 
     async def _require_sound_index(self, connection: Connection) -> None:
         if time.monotonic() >= self._sound_until:
@@ -85,7 +90,7 @@ class Evictor:
     async def _take(self, holdings: Holdings, choice: Choice, evicted: Evicted) -> None:
         store = self._store
         for links in loads(((place, 1) for place in choice.links), _LOAD):
-            gone, files = await store.database.write(_dropping_links(links))
+            gone, files = await store.database.write(_dropping_links(holdings, links))
             evicted.links += gone
             evicted.freed += await self._unlink(files)
         manifests = holdings.manifests
@@ -105,10 +110,15 @@ Dropping = Callable[[Connection], tuple[int, list[Gone]]]
 """Returns how many went, and the blobs that no repository holds any more."""
 
 
-def _dropping_links(places: Sequence[Place]) -> Dropping:
+def _dropping_links(holdings: Holdings, places: Sequence[Place]) -> Dropping:
     def change(connection: Connection) -> tuple[int, list[Gone]]:
-        gone = [blob for repository, blob in places if _drop_link(connection, repository, blob)]
-        for repository in {repository for repository, _ in places}:
+        repositories = _unchanged(connection, holdings, places)
+        gone = [
+            blob
+            for repository, blob in places
+            if repository in repositories and _drop_link(connection, repository, blob)
+        ]
+        for repository in repositories:
             drop_if_empty(connection, repository)
         return len(gone), _release(connection, gone)
 
@@ -118,19 +128,28 @@ def _dropping_links(places: Sequence[Place]) -> Dropping:
 def _dropping_manifests(holdings: Holdings, uses: Sequence[tuple[Place, int]]) -> Dropping:
     def change(connection: Connection) -> tuple[int, list[Gone]]:
         count, gone = 0, list[int]()
+        repositories = _unchanged(connection, holdings, [place for place, _ in uses])
         for (repository, blob), used in uses:
-            name = holdings.names[repository]
+            if repository not in repositories:
+                continue
             sql = "SELECT DISTINCT child FROM edges WHERE repository = ? AND parent = ?"
             named = column(connection, sql, repository, blob)
-            if _drop_manifest(connection, repository, name, blob, used):
+            if _drop_manifest(connection, repository, holdings.names[repository], blob, used):
                 count += 1
                 gone.append(blob)
                 gone += [child for child in named if _drop_link(connection, repository, child)]
-        for repository in {repository for (repository, _), _ in uses}:
+        for repository in repositories:
             drop_if_empty(connection, repository)
         return count, _release(connection, gone)
 
     return change
+
+
+def _unchanged(connection: Connection, holdings: Holdings, places: Sequence[Place]) -> set[int]:
+    """The repositories that are still what they were: a collector may have taken one, and a push its id."""
+    sql = "SELECT name FROM repositories WHERE id = ?"
+    repositories = {repository for repository, _ in places}
+    return {each for each in repositories if column(connection, sql, each) == [holdings.names[each]]}
 
 
 def _drop_link(connection: Connection, repository: int, blob: int) -> bool:

@@ -245,6 +245,20 @@ def _first(chunks: Iterable[memoryview], count: int) -> list[memoryview]:
     return vector
 
 
+def make_lock(path: str) -> int:
+    """A lock file, open: as nothing was done under it yet, and of whose the folder is.
+
+    Else a command that root runs would keep a server of another user out. No probe sees it: it means nothing
+    after a crash.
+    """
+    lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    os.utime(lock, (0, 0))
+    if os.geteuid() == 0:
+        owner = os.stat(os.path.dirname(path))
+        os.fchown(lock, owner.st_uid, owner.st_gid)
+    return lock
+
+
 @contextmanager
 def temporary_root() -> Iterator[str]:
     """A root for a store that nobody needs afterwards."""

@@ -1,6 +1,7 @@
 """Locks between processes, for what is done to a whole root: by flock, which no crash leaves behind."""
 
 import fcntl
+import math
 import os
 import signal
 import time
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from storage.errors import StoreBusy
+from storage.files import make_lock
 from storage.layout import Layout
 
 PATIENCE = 600.0  # seconds that a collection may take to end
@@ -21,8 +23,7 @@ def held(path: str, why: str, *, shared: bool = False, wait: float = 0.0) -> Ite
 
     Raises StoreBusy after `wait` seconds; `why` says who may have it, and what to do.
     """
-    # Not to write: on a medium that can't be written, a file that is there is enough.
-    lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    lock = _open(path)
     try:
         _lock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, time.monotonic() + wait, f"{path}: {why}")
         yield lock
@@ -33,11 +34,27 @@ def held(path: str, why: str, *, shared: bool = False, wait: float = 0.0) -> Ite
 @contextmanager
 def still(layout: Layout, why: str, *, shared: bool = False, wait: float = 0.0) -> Iterator[None]:
     """Nothing of the root is collected or evicted. Raises StoreBusy, as `held`."""
-    with (
-        held(layout.gc_lock, why, shared=shared, wait=wait),
-        held(layout.evict_lock, why, shared=shared, wait=wait),
-    ):
-        yield
+    begun = time.monotonic()
+    with held(layout.gc_lock, why, shared=shared, wait=wait):
+        left = max(0.0, begun + wait - time.monotonic())
+        with held(layout.evict_lock, why, shared=shared, wait=left):
+            yield
+
+
+def rested(path: str) -> float:
+    """Seconds since what the lock file at `path` is for was last done; without end if it never was."""
+    try:
+        seconds = time.time() - os.stat(path).st_mtime
+    except FileNotFoundError:
+        return math.inf
+    return seconds if seconds >= 0 else math.inf  # the clock was set back
+
+
+def _open(path: str) -> int:
+    # Not to write: on a medium that can't be written, a file that is there is enough.
+    with suppress(FileNotFoundError):
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    return make_lock(path)
 
 
 def _lock(lock: int, kind: int, deadline: float, message: str) -> None:

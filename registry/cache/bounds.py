@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from registry.cache.freeing import Freeing
 from registry.upstream.settings import Upstream
 from storage.database import Connection
 from storage.errors import StorageError, StoreBusy
@@ -28,8 +27,10 @@ _REST = 0.05  # seconds at least from one look to the next: at 440 MB/s, 32 MiB 
 _RESTS = 1  # times the work just done, at least
 _LEAVE = 0.95  # of the bytes that may be held: else each layer that lands would have something evicted
 _AGAIN = 60.0  # seconds after which repositories that share much are counted anew, whatever they grew by
-# Of the floor below which no upload is taken (storage/room.py): evicting begins, and ends.
-_LOW, _ENOUGH = 2.0, 2.5
+# Of the floor below which no upload is taken (storage/room.py): evicting begins, and ends; and it begins, as
+# long as what went just now may not be free yet.
+_LOW, _ENOUGH, _LOWER = 2.0, 2.5, 1.5
+_SHOWS = 30.0  # seconds: btrfs commits that often; who still reads what went may take longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,10 @@ class Bounds:
         room: Callable[[str], Room] = look,
     ) -> None:
         self._store, self._budgets, self._flush, self._room = store, budgets, flush, room
-        self._evictor, self._freeing = Evictor(store), Freeing()
-        self._called, self._looked = asyncio.Event(), asyncio.Event()
+        self._evictor = Evictor(store)
+        self._called = asyncio.Event()
+        self._busy_since: float | None = None
+        self._is_stuck = False  # nothing goes: looks fail, or somebody keeps them out for long
         self._shared: dict[Budget, tuple[int, float]] = {}
 
     def look_soon(self) -> None:
@@ -73,12 +76,12 @@ class Bounds:
         self._called.set()
 
     async def await_room(self, repository: str) -> None:
-        """Until what counts with the repository is within its budgets; not for ever, nor if that fails."""
-        with suppress(TimeoutError, StorageError):
-            async with asyncio.timeout(_PATIENCE):
-                while await self._is_over(repository):
-                    self._called.set()
-                    await self._looked.wait()
+        """Until what counts with the repository is within its budgets; not for ever, nor in vain."""
+        end = time.monotonic() + _PATIENCE
+        with suppress(StorageError):
+            while not self._is_stuck and time.monotonic() < end and await self._is_over(repository):
+                self._called.set()
+                await asyncio.sleep(_REST)
 
     async def _is_over(self, repository: str) -> bool:
         for budget in self._budgets:
@@ -91,8 +94,6 @@ class Bounds:
         while True:
             begun = time.monotonic()
             pause = await self._look()
-            self._looked.set()
-            self._looked.clear()  # who waits has been woken; who comes now waits for the next one
             await asyncio.sleep(max(_REST, pause, (time.monotonic() - begun) * _RESTS))
             try:
                 async with asyncio.timeout(_TIMER):
@@ -107,34 +108,43 @@ class Bounds:
             await self.enforce()
         except StoreBusy:  # another worker evicts, or there is a backup
             self._called.set()
+            now = time.monotonic()
+            self._busy_since = self._busy_since or now
+            self._is_stuck = now - self._busy_since > _PATIENCE
             return _BUSY
         except (StorageError, OSError) as error:
             logger.error("what was fetched is kept within no bounds: %s", error)
-            return _AFTER_FAILURE
         except Exception:  # whatever it was, it must not end the next look too
             logger.exception("what was fetched is kept within no bounds")
-            return _AFTER_FAILURE
-        return 0.0
+        else:
+            self._busy_since, self._is_stuck = None, False
+            return 0.0
+        self._busy_since, self._is_stuck = None, True
+        return _AFTER_FAILURE
 
     async def enforce(self) -> None:
         """Evict what is too much now. Raises StoreBusy, and what else stops an eviction."""
         for budget in self._budgets:
             await self._enforce(budget)
-        room = self._room(self._store.layout.root)
-        free = self._freeing.foresee(room.free)
-        if free < _LOW * room.floor and await self._listed(Budget(FETCHED, 0)):
-            await self._make_room_on_disk(int(_ENOUGH * room.floor) - free)
+        if self._wanted_on_disk() and await self._listed(Budget(FETCHED, 0)):
+            await self._make_room_on_disk()
 
-    async def _make_room_on_disk(self, wanted: int) -> None:
+    def _wanted_on_disk(self) -> int:
+        """Bytes that have to go, as the disk is nearly full."""
+        room = self._room(self._store.layout.root)
+        low = _LOW if self._evictor.rested() >= _SHOWS else _LOWER
+        return int(_ENOUGH * room.floor) - room.free if room.free < low * room.floor else 0
+
+    async def _make_room_on_disk(self) -> None:
         await self._flush()
         targets: list[int] = []
 
         def leave(bytes_held: int) -> int:
-            targets.append(bytes_held - wanted)
-            return targets[0]  # or each round would take as much again
+            """Of the first round, and of now: another worker may have been here, and each round adds up."""
+            targets.append(bytes_held - self._wanted_on_disk())
+            return targets[0]
 
         evicted = await self._evictor.make_room(is_fetched, is_fetched, leave, spare=True)
-        self._freeing.add(evicted.freed)
         self._say(evicted, "the disk is nearly full")
 
     async def _enforce(self, budget: Budget) -> None:

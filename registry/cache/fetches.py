@@ -15,7 +15,7 @@ from storage.digest import Digest
 _AT_ONCE = 16  # of one upstream: a slow one holds up no other
 
 
-async def _is_roomy(_: str) -> None:
+async def _wait_for_nothing(_: str) -> None:
     """Without bounds."""
 
 
@@ -28,7 +28,7 @@ class Fetches:
         blobs: contracts.Blobs,
         *,
         at_once: int = _AT_ONCE,
-        await_room: AwaitRoom = _is_roomy,
+        await_room: AwaitRoom = _wait_for_nothing,
         ended: Callable[[], None] = lambda: None,
     ) -> None:
         """`ended` is called whenever a fetch has ended: something may have come that takes room."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -11,7 +13,7 @@ import httpx
 import pytest
 
 from registry.app import build
-from registry.cache import bounds, freeing
+from registry.cache import bounds
 from registry.cache.bounds import Bounds, Budget, budgets_of
 from registry.names import JoinedName
 from registry.pulls import Pulls
@@ -213,36 +215,67 @@ async def test_others_that_fill_the_disk_take_nothing_of_what_is_in_use(store: S
     assert kept(store, 1, 2) == []
 
 
-async def test_room_that_does_not_show_yet_is_waited_for(
-    store: Store, hands: Hands, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As where somebody still reads what went, or the file system frees by and by."""
+async def test_room_that_does_not_show_yet_is_waited_for(store: Store, hands: Hands) -> None:
+    """As where somebody still reads what went, or the file system frees by and by. Four workers look."""
+    for number in range(14):
+        await fetch(store, number)
+        hands.wait(1)
+    hands.wait(RECENT)
+    free = 9 * SIZE + SIZE // 2  # of 10: 3 have to go
+
+    async def look() -> None:
+        for keeper in keepers:
+            await keeper.enforce()
+
+    keepers = [bounded(store, room=lambda _: Room(free, 100 * SIZE)) for _ in range(4)]
+    await look()
+    await look()
+    assert kept(store, *range(14)) == list(range(3, 14))
+    free = 8 * SIZE  # others took some
+    await look()
+    assert kept(store, *range(14)) == list(range(3, 14))
+    free = 7 * SIZE  # waiting takes us nearer to the floor than is safe
+    await keepers[0].enforce()
+    assert kept(store, *range(14)) == list(range(9, 14))
+    free = 9 * SIZE
+    await look()
+    assert kept(store, *range(14)) == list(range(9, 14))
+    later = time.time() - 31
+    os.utime(store.layout.evict_lock, (later, later))
+    await look()
+    assert kept(store, *range(14)) == [13], "what does not show in time is not waited for any longer"
+
+
+async def test_what_another_has_freed_meanwhile_does_not_go_twice(store: Store, hands: Hands) -> None:
     for number in range(10):
         await fetch(store, number)
         hands.wait(1)
     hands.wait(RECENT)
-    shown, others = 0, 80 * SIZE + SIZE // 2  # 9.5 are free: 3 have to go
+    room = shared_disk(store, 100 * SIZE, 80 * SIZE + SIZE // 2)
 
-    def slow_disk(_: str) -> Room:
-        return Room(100 * SIZE - 10 * SIZE - others + shown, 100 * SIZE)
+    async def flush() -> None:
+        await bounded(store, room=room).enforce()
 
-    keeper = bounded(store, room=slow_disk)
-    for _ in range(3):
+    await bounded(store, flush=flush, room=room).enforce()
+    assert kept(store, *range(10)) == list(range(3, 10))
+
+
+@pytest.mark.parametrize(("landing", "shows"), [(1, 0), (3, 0), (1, 2)])
+async def test_what_lands_all_the_time_does_not_fill_the_disk(
+    store: Store, hands: Hands, landing: int, shows: int
+) -> None:
+    """So many images from one look to the next; what goes is free so many looks later."""
+    gone, free = [0] * shows, []
+    keeper = bounded(store, room=lambda _: Room(50 * SIZE - disk(store) - sum(gone), 100 * SIZE))
+    for number in range(0, 90, landing):
+        await fetch(store, *range(number, number + landing))
+        hands.wait(RECENT)
+        before = disk(store)
+        free.append(50 * SIZE - before - sum(gone))
         await keeper.enforce()
-    assert kept(store, *range(10)) == list(range(3, 10))
-    shown = 3 * SIZE
-    await keeper.enforce()
-    others += SIZE  # it shows, so that what comes now counts anew
-    await keeper.enforce()
-    assert kept(store, *range(10)) == list(range(3, 10))
-    others += 2 * SIZE
-    await keeper.enforce()
-    assert (left := kept(store, *range(10))) == list(range(6, 10))
-    await keeper.enforce()
-    assert kept(store, *range(10)) == left
-    monkeypatch.setattr(freeing, "_SHOWS", 0.0)
-    await keeper.enforce()
-    assert kept(store, *range(10)) == left[3:], "what does not show in time is not waited for any longer"
+        gone = [*gone, before - disk(store)][len(gone) + 1 - shows :]
+    assert min(free) >= 5 * SIZE, "the floor"
+    assert disk(store) >= 25 * SIZE
 
 
 # -- the task ----------------------------------------------------------------------------------------------
@@ -333,7 +366,7 @@ async def test_what_comes_next_waits_until_there_is_room(store: Store) -> None:
     await asyncio.wait_for(keeper.await_room(GHCR), 1)  # of another upstream: it has no bounds
     await asyncio.sleep(0.05)
     assert not any(each.done() for each in waiting)
-    task = asyncio.create_task(keeper.keep())  # nobody has called it, and its timer takes longer
+    task = asyncio.create_task(keeper.keep())
     await asyncio.wait_for(asyncio.gather(*waiting), 1)
     assert disk(store) == SIZE
     await asyncio.wait_for(keeper.await_room(HUB), 1)
@@ -355,17 +388,43 @@ async def test_nobody_waits_for_what_only_counts_twice(store: Store) -> None:
 
 @pytest.mark.usefixtures("quick")
 async def test_nobody_waits_for_ever(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "_PATIENCE", 0.05)
+    monkeypatch.setattr(bounds, "_PATIENCE", 0.3)
     await fetch(store, 1, 2, 3)
     keeper = bounded(store, Budget("@", 2 * SIZE))
     task = asyncio.create_task(keeper.keep())
     with held(store.layout.evict_lock, "a backup"):
         await asyncio.wait_for(keeper.await_room(HUB), 1)
         assert disk(store) == 3 * SIZE
+        await asyncio.sleep(0.1)
+        await asyncio.wait_for(keeper.await_room(HUB), 0.2)  # it has been going on for too long
+    await until(lambda: disk(store) == SIZE)
     task.cancel()
 
 
-async def test_a_look_that_fails_keeps_nobody_waiting(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("quick")
+async def test_looks_that_fail_keep_nobody_waiting(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def enforce(_: Bounds) -> None:
+        if failing:
+            raise failing[0]
+
+    monkeypatch.setattr(Bounds, "enforce", enforce)
+    await fetch(store, 1, 2, 3)
+    keeper = bounded(store, Budget("@", 2 * SIZE))
+    failing: list[Exception] = [IndexFailed("damaged")]
+    task = asyncio.create_task(keeper.keep())
+    await asyncio.sleep(0.05)
+    await asyncio.wait_for(keeper.await_room(HUB), 1)
+    failing.clear()
+    keeper.look_soon()
+    await asyncio.sleep(0.05)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(keeper.await_room(HUB), 0.1)
+    task.cancel()
+
+
+async def test_an_index_that_says_nothing_keeps_nobody_waiting(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def listed(_: Bounds, budget: Budget) -> int:
         raise IndexFailed("damaged")
 

@@ -17,7 +17,7 @@ from storage.digest import Digest
 from storage.errors import BlobMissing, IndexFailed, ManifestMissing, StoreBusy
 from storage.eviction import RECENT, Evicted, Evictor
 from storage.files import temporary_root
-from storage.garbage import Rules
+from storage.garbage import DAY, Rules
 from storage.holdings import Holdings
 from storage.least_used import Choice, least_used
 from storage.locks import held
@@ -212,6 +212,32 @@ async def test_one_evicts_at_a_time_and_a_collection_holds_none_up(store: Store,
     with held(store.layout.gc_lock, "a collection"):
         await evict(store, 0)
     assert disk(store) == 0
+
+
+async def test_an_id_that_a_push_has_taken_over_is_left_alone(
+    store: Store, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The evictor has looked; a collection takes the same, and the next push gets the ids of all of it."""
+    loose, pushed = b"loose" * 100, b"pushed" * 100
+    await fetch_image(store, HUB, ONE, [BASE])
+    await push_blob(store, OTHER, loose)
+    await collect(store, Rules())
+    hands.wait(3 * DAY)
+
+    def query(connection: Connection) -> list[tuple[int, int]]:
+        sql = "SELECT repository, blob FROM links WHERE repository = (SELECT max(id) FROM repositories)"
+        return connection.execute(sql).fetchall()
+
+    async def collect_and_push(*_: object) -> None:
+        before = await store.database.read(query)
+        assert (await collect(store, Rules())).repositories == 1
+        await push_blob(store, "team/app", pushed)
+        assert await store.database.read(query) == before
+
+    monkeypatch.setattr(Evictor, "_require_sound_index", collect_and_push)
+    await evict(store, 10)
+    assert here(store, ONE, BASE, loose, pushed) == [pushed]
+    assert await push_manifest(store, "team/app", b"manifest", [edge(pushed)], ["v"])
 
 
 async def test_nothing_goes_by_a_damaged_index(

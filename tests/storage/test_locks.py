@@ -1,6 +1,7 @@
 """Locks between processes: who waits, who is refused, and who has a file open."""
 
 import fcntl
+import math
 import mmap
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from storage.errors import StoreBusy
 from storage.layout import Layout
-from storage.locks import held, opened_elsewhere, unserved
+from storage.locks import held, opened_elsewhere, rested, still, unserved
 from storage.store import open_store
 
 OPENER = "import sys; file = open(sys.argv[1]); print(flush=True); sys.stdin.read()"
@@ -67,6 +68,43 @@ def test_a_waiter_is_refused_in_the_end(path: str, monkeypatch: pytest.MonkeyPat
         with pytest.raises(StoreBusy):
             held(path, "", wait=60).__enter__()
     assert next(times, None) is None
+
+
+def test_only_what_was_done_counts_as_done(path: str) -> None:
+    assert rested(path) == math.inf
+    with held(path, "") as lock:
+        assert rested(path) > 10**9
+        os.utime(lock)
+        assert 0 <= rested(path) < 10
+    os.utime(path, (time.time() + 100,) * 2)
+    assert rested(path) == math.inf, "the clock was set back"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user")
+def test_a_lock_that_root_makes_is_the_server_s(path: str, folder: str) -> None:
+    os.chown(folder, 65534, 65533)
+    with held(path, ""):
+        found = os.stat(path)
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (65534, 65533, 0o600)
+
+
+def test_both_locks_are_waited_for_together(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        if now[0] > 6:
+            for lock in collecting:
+                fcntl.flock(lock, fcntl.LOCK_UN)
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", sleep)
+    layout = Layout(folder)
+    collecting = [os.open(layout.gc_lock, os.O_RDONLY | os.O_CREAT, 0o600)]
+    fcntl.flock(collecting[0], fcntl.LOCK_EX)
+    with held(layout.evict_lock, ""), pytest.raises(StoreBusy, match=r"evict\.lock"):
+        still(layout, "", wait=10).__enter__()
+    assert now[0] == pytest.approx(10, abs=0.2)
 
 
 def test_no_link_is_followed(path: str, folder: str) -> None:
