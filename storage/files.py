@@ -249,9 +249,9 @@ def make_lock(path: str) -> int:
     """A lock file, open: as nothing was done under it yet, and of whose the folder is.
 
     Else a command that root runs would keep a server of another user out. No probe sees it: it means nothing
-    after a crash.
+    after a crash. Raises FileExistsError: what somebody has put there is not given away.
     """
-    lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    lock = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.utime(lock, (0, 0))
     if os.geteuid() == 0:
         owner = os.stat(os.path.dirname(path))

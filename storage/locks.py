@@ -52,9 +52,11 @@ def rested(path: str) -> float:
 
 def _open(path: str) -> int:
     # Not to write: on a medium that can't be written, a file that is there is enough.
-    with suppress(FileNotFoundError):
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    return make_lock(path)
+    while True:
+        with suppress(FileNotFoundError):
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with suppress(FileExistsError):
+            return make_lock(path)
 
 
 def _lock(lock: int, kind: int, deadline: float, message: str) -> None:

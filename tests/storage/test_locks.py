@@ -14,6 +14,7 @@ from contextlib import closing
 import pytest
 
 from storage.errors import StoreBusy
+from storage.files import make_lock
 from storage.layout import Layout
 from storage.locks import held, opened_elsewhere, rested, still, unserved
 from storage.store import open_store
@@ -86,6 +87,19 @@ def test_a_lock_that_root_makes_is_the_server_s(path: str, folder: str) -> None:
     with held(path, ""):
         found = os.stat(path)
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (65534, 65533, 0o600)
+
+
+def test_who_makes_it_first(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def make_late(path: str) -> int:
+        made.append(make_lock(path))
+        return make_lock(path)
+
+    monkeypatch.setattr("storage.locks.make_lock", make_late)
+    with held(path, "") as lock:
+        assert os.fstat(lock).st_ino == os.fstat(made[0]).st_ino
+    os.close(*made)
 
 
 def test_both_locks_are_waited_for_together(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
