@@ -138,6 +138,7 @@ async def test_no_bad_blob_is_kept(place: Place) -> None:
 async def test_bytes_that_rot_here_are_fetched_again(place: Place) -> None:
     image = await push(place.origin, new_name())
     await pull_all(place, image)
+    await landed(place, f"/v2/{UP}/{image.name}/blobs/{Digest.of(image.config)}")
     place.cache._registry.recent._held.clear()
     for content in (image.manifest, image.config):
         path = Path(place.store.layout.blob(Digest.of(content)))
@@ -153,6 +154,7 @@ async def test_bytes_that_rot_here_are_fetched_again(place: Place) -> None:
 async def test_bytes_that_rot_here_cannot_be_fetched_from_who_has_none(place: Place) -> None:
     image = await push(place.origin, new_name())
     await pull_all(place, image)
+    await landed(place, f"/v2/{UP}/{image.name}/blobs/{Digest.of(image.config)}")
     place.cache._registry.recent._held.clear()
     path = Path(place.store.layout.blob(Digest.of(image.config)))
     path.chmod(0o600)
