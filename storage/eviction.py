@@ -62,24 +62,27 @@ class Evictor:
         store, evicted = self._store, Evicted()
         store.files.require_sound()
         with held(store.layout.evict_lock, _BUSY) as lock, store.database.scanning() as connection:
-            for _ in range(_ROUNDS):
-                holdings = await in_thread(load_holdings, connection, chosen, inside)
-                evicted.left, wanted = holdings.bytes, leave(holdings.bytes)
-                if evicted.left <= wanted:
-                    break
-                since = store.database.clock.now() - RECENT
-                choice = await in_thread(least_used, holdings, wanted, since=since, spare=spare)
-                if not choice.links and not choice.manifests:
-                    break
-                await self._require_sound_index(connection)
-                await self._take(holdings, choice, evicted)
-                # Not by the choice: some of it stays where it was used meanwhile.
-                evicted.left = await in_thread(count_bytes, connection, chosen, inside)
-                store.files.touch(lock)
+            try:
+                for _ in range(_ROUNDS):
+                    holdings = await in_thread(load_holdings, connection, chosen, inside)
+                    evicted.left, wanted = holdings.bytes, leave(holdings.bytes)
+                    if evicted.left <= wanted:
+                        break
+                    since = store.database.clock.now() - RECENT
+                    choice = await in_thread(least_used, holdings, wanted, since=since, spare=spare)
+                    if not choice.links and not choice.manifests:
+                        break
+                    await self._require_sound_index(connection)
+                    await self._take(holdings, choice, evicted)
+                    # Not by the choice: some of it stays where it was used meanwhile.
+                    evicted.left = await in_thread(count_bytes, connection, chosen, inside)
+            finally:
+                if evicted.freed:
+                    store.files.touch(lock)
         return evicted
 
     def rested(self) -> float:
-        """Seconds since anyone evicted something here."""
+        """Seconds since anyone freed something here."""
         return rested(self._store.layout.evict_lock)
 
     async def _require_sound_index(self, connection: Connection) -> None:

@@ -255,7 +255,8 @@ def make_lock(path: str) -> int:
     os.utime(lock, (0, 0))
     if os.geteuid() == 0:
         owner = os.stat(os.path.dirname(path))
-        os.fchown(lock, owner.st_uid, owner.st_gid)
+        with suppress(OSError):  # root without that right, or a file system without owners
+            os.fchown(lock, owner.st_uid, owner.st_gid)
     return lock
 
 

@@ -27,10 +27,12 @@ _REST = 0.05  # seconds at least from one look to the next: at 440 MB/s, 32 MiB 
 _RESTS = 1  # times the work just done, at least
 _LEAVE = 0.95  # of the bytes that may be held: else each layer that lands would have something evicted
 _AGAIN = 60.0  # seconds after which repositories that share much are counted anew, whatever they grew by
-# Of the floor below which no upload is taken (storage/room.py): evicting begins, and ends; and it begins, as
-# long as what went just now may not be free yet.
-_LOW, _ENOUGH, _LOWER = 2.0, 2.5, 1.5
-_SHOWS = 30.0  # seconds: btrfs commits that often; who still reads what went may take longer
+_TIGHT = 0.5  # seconds between two looks at a disk that is nearly full: others fill it, too
+# Of the floor below which no upload is taken (storage/room.py): where evicting ends, and where it begins so
+# many seconds after the last one. What went need not be free at once, as btrfs commits every 30 s, and
+# somebody may still read it; the nearer to the floor, the less of that can be waited for.
+_ENOUGH = 2.5
+_LOW = ((30.0, 2.0), (5.0, 1.5), (0.5, 1.25), (0.0, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Bounds:
         self._store, self._budgets, self._flush, self._room = store, budgets, flush, room
         self._evictor = Evictor(store)
         self._called = asyncio.Event()
+        self._is_tight = False
+        self._over: dict[Budget, float] = {}  # until when an answer of "too much" is good
         self._busy_since: float | None = None
         self._is_stuck = False  # nothing goes: looks fail, or somebody keeps them out for long
         self._shared: dict[Budget, tuple[int, float]] = {}
@@ -85,9 +89,19 @@ class Bounds:
 
     async def _is_over(self, repository: str) -> bool:
         for budget in self._budgets:
-            if budget.covers(repository) and await self._exceeds(budget):
+            if budget.covers(repository) and await self._is_over_now(budget):
                 return True
         return False
+
+    async def _is_over_now(self, budget: Budget) -> bool:
+        """One question for all who wait: of 10,000 repositories it takes 1.7 ms."""
+        now = time.monotonic()
+        if now < self._over.get(budget, 0.0):
+            return True
+        if not await self._exceeds(budget):
+            return False
+        self._over[budget] = now + _REST
+        return True
 
     async def keep(self) -> None:
         """For ever."""
@@ -96,7 +110,7 @@ class Bounds:
             pause = await self._look()
             await asyncio.sleep(max(_REST, pause, (time.monotonic() - begun) * _RESTS))
             try:
-                async with asyncio.timeout(_TIMER):
+                async with asyncio.timeout(_TIGHT if self._is_tight else _TIMER):
                     await self._called.wait()
             except TimeoutError:
                 continue
@@ -131,8 +145,9 @@ class Bounds:
 
     def _wanted_on_disk(self) -> int:
         """Bytes that have to go, as the disk is nearly full."""
-        room = self._room(self._store.layout.root)
-        low = _LOW if self._evictor.rested() >= _SHOWS else _LOWER
+        room, rested = self._room(self._store.layout.root), self._evictor.rested()
+        self._is_tight = room.free < _ENOUGH * room.floor
+        low = next(share for seconds, share in _LOW if rested >= seconds)
         return int(_ENOUGH * room.floor) - room.free if room.free < low * room.floor else 0
 
     async def _make_room_on_disk(self) -> None:
