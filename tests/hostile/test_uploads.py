@@ -55,6 +55,7 @@ def test_t16_the_second_writer_of_a_session_is_told_so_and_writes_nothing(crowd:
         session = begin(line, FOUR)
         first.send(raw("PATCH", session, REST[:4], {"Content-Length": str(len(REST))}))
         while True:  # until it has the lock
+            time.sleep(0.1)  # or this one could have it when the first comes, which would be refused for good
             answer = once(crowd.host, "PATCH", session, b"x", {"Content-Range": "999-999"})
             if answer.status == 409:
                 break
