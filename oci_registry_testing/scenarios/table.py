@@ -184,10 +184,10 @@ SCENARIOS: Final = (
     Scenario("pull: drip", "100 kB/s", _PULL, faults=_fault("drip", rate=100_000, **_OF_A_BLOB)),
     Scenario(
         "pull: token expires",
-        "401 with `invalid_token` for each blob's first request",
+        "401 with `invalid_token` for the first blob asked for",
         ("login", *_PULL),
         login=True,
-        faults=_fault("expired_token", nth=1, per_path=True, **_OF_A_BLOB),
+        faults=_fault("expired_token", nth=1, **_OF_A_BLOB),
         note=asks_again,
     ),
     Scenario(

@@ -380,7 +380,7 @@ async def test_what_comes_next_waits_until_there_is_room(store: Store) -> None:
     assert not any(each.done() for each in waiting)
     task = asyncio.create_task(keeper.keep())
     await asyncio.wait_for(asyncio.gather(*waiting), 1)
-    assert disk(store) == SIZE
+    await until(lambda: disk(store) == SIZE)  # files go after the index has told so
     await asyncio.wait_for(keeper.await_room(HUB), 1)
     task.cancel()
 
