@@ -41,7 +41,8 @@ from registry.auth.rules import Rules
 from registry.auth.tokens import Tokens
 from registry.build_caches import superseded_of
 from registry.builds import keep_builds
-from registry.cache.bounds import Bounds, budgets_of
+from registry.cache.bounds import Bounds
+from registry.cache.budgets import budgets_of
 from registry.cache.cache import Cache
 from registry.cache.fetches import Fetches
 from registry.cache.figures import Figures, note_in_turn

@@ -1,58 +1,28 @@
-"""How much of other registries is kept here: over its bytes, and before the disk is full, the oldest goes."""
+"""What of other registries is too much here goes, the oldest first; what comes next waits for room."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
-from registry.upstream.settings import Upstream
-from storage.database import Connection
+from registry.cache.budgets import ALL, Budget, Counts
+from registry.cache.fullness import Fullness
 from storage.errors import StorageError, StoreBusy
-from storage.eviction import Evicted, Evictor
-from storage.holdings import count_bytes
-from storage.quotas import Limit, held
+from storage.eviction import Evictor
+from storage.holdings import Chosen
 from storage.room import Room, look
-from storage.rows import FETCHED, is_fetched
+from storage.rows import is_fetched
 from storage.store import Store
-from storage.threads import in_thread
 
 logger = logging.getLogger("registry")
 
 _TIMER = 5.0  # seconds between two looks while nothing lands
+_TIGHT = 0.5  # of a disk that is nearly full
 _BUSY, _AFTER_FAILURE = 0.1, 60.0
 _PATIENCE = 2.0  # seconds that a fetch waits for room: then it goes on, as somebody's pull hangs on it
 _REST = 0.05  # seconds at least from one look to the next: at 440 MB/s, 32 MiB land in 0.07
 _RESTS = 1  # times the work just done, at least
-_LEAVE = 0.95  # of the bytes that may be held: else each layer that lands would have something evicted
-_AGAIN = 60.0  # seconds after which repositories that share much are counted anew, whatever they grew by
-_TIGHT = 0.5  # seconds between two looks at a disk that is nearly full: others fill it, too
-# Of the floor below which no upload is taken (storage/room.py): where evicting ends, and where it begins so
-# many seconds after the last one. What went need not be free at once, as btrfs commits every 30 s, and
-# somebody may still read it; the nearer to the floor, the less of that can be waited for.
-_ENOUGH = 2.5
-_LOW = ((30.0, 2.0), (5.0, 1.5), (0.5, 1.25), (0.0, 1.0))
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """`most` bytes for all repositories whose names begin so."""
-
-    prefix: str
-    most: int
-
-    def covers(self, repository: str) -> bool:
-        return repository.startswith(self.prefix)
-
-    @property
-    def limit(self) -> Limit:
-        return Limit(self.prefix, (f"{self.prefix}*",))
-
-
-def budgets_of(upstreams: Sequence[Upstream], cache_size: int) -> list[Budget]:
-    each = [Budget(f"{FETCHED}{each.name}/", each.size) for each in upstreams if each.size]
-    return [*each, *([Budget(FETCHED, cache_size)] if cache_size else [])]
 
 
 class Bounds:
@@ -66,14 +36,13 @@ class Bounds:
         *,
         room: Callable[[str], Room] = look,
     ) -> None:
-        self._store, self._budgets, self._flush, self._room = store, budgets, flush, room
-        self._evictor = Evictor(store)
+        self._budgets, self._flush = budgets, flush
+        self._counts, self._evictor = Counts(store.database), Evictor(store)
+        self._disk = Fullness(lambda: room(store.layout.root), self._evictor.rested)
         self._called = asyncio.Event()
-        self._is_tight = False
         self._over: dict[Budget, float] = {}  # until when an answer of "too much" is good
         self._busy_since: float | None = None
         self._is_stuck = False  # nothing goes: looks fail, or somebody keeps them out for long
-        self._shared: dict[Budget, tuple[int, float]] = {}
 
     def look_soon(self) -> None:
         """Something may have come that takes room."""
@@ -94,11 +63,11 @@ class Bounds:
         return False
 
     async def _is_over_now(self, budget: Budget) -> bool:
-        """One question for all who wait: of 10,000 repositories it takes 1.7 ms."""
+        """One question for all who wait."""
         now = time.monotonic()
         if now < self._over.get(budget, 0.0):
             return True
-        if not await self._exceeds(budget):
+        if not await self._counts.exceeds(budget):
             return False
         self._over[budget] = now + _REST
         return True
@@ -110,7 +79,7 @@ class Bounds:
             pause = await self._look()
             await asyncio.sleep(max(_REST, pause, (time.monotonic() - begun) * _RESTS))
             try:
-                async with asyncio.timeout(_TIGHT if self._is_tight else _TIMER):
+                async with asyncio.timeout(_TIGHT if self._disk.is_tight else _TIMER):
                     await self._called.wait()
             except TimeoutError:
                 continue
@@ -140,53 +109,19 @@ class Bounds:
         """Evict what is too much now. Raises StoreBusy, and what else stops an eviction."""
         for budget in self._budgets:
             await self._enforce(budget)
-        if self._wanted_on_disk() and await self._listed(Budget(FETCHED, 0)):
-            await self._make_room_on_disk()
-
-    def _wanted_on_disk(self) -> int:
-        """Bytes that have to go, as the disk is nearly full."""
-        room, rested = self._room(self._store.layout.root), self._evictor.rested()
-        self._is_tight = room.free < _ENOUGH * room.floor
-        low = next(share for seconds, share in _LOW if rested >= seconds)
-        return int(_ENOUGH * room.floor) - room.free if room.free < low * room.floor else 0
-
-    async def _make_room_on_disk(self) -> None:
-        await self._flush()
-        targets: list[int] = []
-
-        def leave(bytes_held: int) -> int:
-            """Of the first round, and of now: another worker may have been here, and each round adds up."""
-            targets.append(bytes_held - self._wanted_on_disk())
-            return targets[0]
-
-        evicted = await self._evictor.make_room(is_fetched, is_fetched, leave, spare=True)
-        self._say(evicted, "the disk is nearly full")
+        if self._disk.wanted() and await self._counts.listed(ALL):
+            await self._evict(is_fetched, self._disk.leaver(), "the disk is nearly full", spare=True)
 
     async def _enforce(self, budget: Budget) -> None:
-        if not await self._exceeds(budget):
-            return
+        if await self._counts.exceeds(budget):
+            await self._evict(budget.covers, budget.leave, f"more than {budget.most} bytes were held")
+            await self._counts.count_shared(budget)
+
+    async def _evict(
+        self, chosen: Chosen, leave: Callable[[int], int], why: str, *, spare: bool = False
+    ) -> None:
         await self._flush()
-
-        def leave(bytes_held: int) -> int:
-            return budget.most if bytes_held <= budget.most else int(budget.most * _LEAVE)
-
-        evicted = await self._evictor.make_room(budget.covers, is_fetched, leave)
-        with self._store.database.scanning() as connection:
-            shared = await in_thread(_count_shared, connection, budget)
-        self._shared[budget] = (shared, time.monotonic() + _AGAIN)
-        self._say(evicted, f"more than {budget.most} bytes were held")
-
-    async def _exceeds(self, budget: Budget) -> bool:
-        listed = await self._listed(budget)
-        shared, until = self._shared.get(budget, (0, 0.0))
-        return listed > budget.most and (listed - shared > budget.most or time.monotonic() >= until)
-
-    async def _listed(self, budget: Budget) -> int:
-        """At most so many bytes: what several repositories hold counts for each."""
-        found = await self._store.database.read(lambda connection: held(connection, budget.limit))
-        return found.bytes
-
-    def _say(self, evicted: Evicted, why: str) -> None:
+        evicted = await self._evictor.make_room(chosen, is_fetched, leave, spare=spare)
         if evicted.manifests or evicted.links:
             logger.info(
                 "cache: %d manifests went, %d bytes freed and %d held, as %s",
@@ -195,9 +130,3 @@ class Bounds:
                 evicted.left,
                 why,
             )
-
-
-def _count_shared(connection: Connection, budget: Budget) -> int:
-    """Bytes beyond the first time that they count. What lands meanwhile makes it less: a look comes early."""
-    listed = held(connection, budget.limit).bytes
-    return max(0, listed - count_bytes(connection, budget.covers, is_fetched))

@@ -13,7 +13,8 @@ import pytest
 
 from registry.app import build
 from registry.cache import bounds
-from registry.cache.bounds import Bounds, Budget, budgets_of
+from registry.cache.bounds import Bounds
+from registry.cache.budgets import Budget, Counts
 from registry.names import JoinedName
 from registry.pulls import Pulls
 from registry.settings import Settings
@@ -88,14 +89,6 @@ def kept(store: Store, *numbers: int) -> list[int]:
     found = [number for number in numbers if here(store, manifest(number), layer(number))]
     assert all(len(here(store, manifest(number), layer(number))) == 2 for number in found)
     return found
-
-
-def test_budgets_of_the_settings() -> None:
-    upstreams = read_upstreams(TABLES)
-    each = [Budget("@docker.io/", 3000), Budget("@quay.io/", 5)]
-    assert budgets_of(upstreams, 0) == each
-    assert budgets_of(upstreams, 7) == [*each, Budget("@", 7)]
-    assert budgets_of((), 0) == []
 
 
 async def test_what_is_too_much_goes_and_a_little_more(store: Store, hands: Hands) -> None:
@@ -241,10 +234,10 @@ async def test_room_that_does_not_show_yet_is_waited_for(store: Store, hands: Ha
     await look()
     assert kept(store, *range(14)) == list(range(9, 14))
     free = 9 * SIZE
-    wait_since_the_last(store, 29)
+    wait_since_the_last(store, 20)
     await look()
     assert kept(store, *range(14)) == list(range(9, 14))
-    wait_since_the_last(store, 1)
+    wait_since_the_last(store, 10)
     await look()
     await look()
     assert kept(store, *range(14)) == [13], "what does not show in time is not waited for any longer"
@@ -437,10 +430,10 @@ async def test_looks_that_fail_keep_nobody_waiting(store: Store, monkeypatch: py
 async def test_an_index_that_says_nothing_keeps_nobody_waiting(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def listed(_: Bounds, budget: Budget) -> int:
+    async def listed(_: Counts, budget: Budget) -> int:
         raise IndexFailed("damaged")
 
-    monkeypatch.setattr(Bounds, "_listed", listed)
+    monkeypatch.setattr(Counts, "listed", listed)
     await bounded(store, Budget("@", 2 * SIZE)).await_room(HUB)
 
 
