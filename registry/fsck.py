@@ -8,7 +8,7 @@ from registry.errors import RegistryError
 from registry.manifests import read_manifest
 from registry.repository import describe
 from storage.findings import Finding, Latch, Position, Report
-from storage.manifests import Edge, ManifestRow
+from storage.manifest_rows import Edge, ManifestRow
 
 
 def read(raw: bytes, row: ManifestRow) -> tuple[ManifestRow, Sequence[Edge]]:

@@ -24,7 +24,8 @@ from storage.errors import (
     StorageError,
     StoreDegraded,
 )
-from storage.manifests import Edge, EdgeKind, ManifestRow, TagCheck
+from storage.manifest_rows import Edge, EdgeKind, ManifestRow
+from storage.tags import TagCheck
 
 _MOST_HOLDERS = 32  # looked at for a mount without a source: more would tell by their time that they are
 _INSTALLS = 3  # tries, should a manifest's file be taken away between its install and its row

@@ -9,7 +9,7 @@ from registry.names import Reference
 from registry.pulls import Pull
 from storage.contracts import BlobFile
 from storage.digest import Digest
-from storage.manifests import ManifestRow
+from storage.manifest_rows import ManifestRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,12 @@ from storage.digest import Digest
 from storage.fetches import Landing
 from storage.history import Move
 from storage.links import LinkRow
-from storage.manifests import Edge, ManifestRow, TagCheck
+from storage.manifest_rows import Edge, ManifestRow
 from storage.quotas import Amount, Limits, Room
 from storage.rows import FileSize
 from storage.sessions import SessionRow
 from storage.sources import Source
+from storage.tags import TagCheck
 from storage.uploads import Idleness
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import UNREADABLE, BlobMissing, DigestMismatch
-from storage.manifests import COLUMNS, Edge, ManifestRow, manifest_row
+from storage.manifest_rows import COLUMNS, Edge, ManifestRow, manifest_row
 from storage.rows import FETCHED, PRESENT, in_ranges
 from storage.store import Store
 

@@ -16,8 +16,8 @@ from storage.history import note_move
 from storage.holdings import Chosen, Holdings, Place, count_bytes, load_holdings
 from storage.least_used import Choice, least_used
 from storage.locks import held, rested
-from storage.manifests import drop_manifest
 from storage.marking import column
+from storage.recording import drop_manifest
 from storage.removal import require_sound_index, unlink
 from storage.rows import drop_if_empty
 from storage.store import Store

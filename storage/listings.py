@@ -9,7 +9,7 @@ from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.errors import RepositoryMissing
 from storage.history import Move, find_moves
-from storage.manifests import COLUMNS, ManifestRow, manifest_row
+from storage.manifest_rows import COLUMNS, ManifestRow, manifest_row
 from storage.rows import FETCHED, PRESENT, find_repository
 
 _BEYOND = chr(ord(FETCHED) + 1)

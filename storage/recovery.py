@@ -9,7 +9,7 @@ from storage.database import Connection
 from storage.digest import Digest
 from storage.disagreements import Read
 from storage.errors import UNREADABLE, BlobMissing, DigestMismatch
-from storage.manifests import Edge, EdgeKind, ManifestRow
+from storage.manifest_rows import Edge, EdgeKind, ManifestRow
 from storage.rewriting import rewrite
 from storage.rows import HELD, PRESENT
 from storage.store import Store

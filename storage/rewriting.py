@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from storage.database import Connection
 from storage.disagreements import Read, disagreements
-from storage.manifests import Edge, ManifestRow
+from storage.manifest_rows import Edge, ManifestRow
 from storage.rows import PRESENT, ensure_blob
 from storage.store import Store
 

@@ -13,8 +13,8 @@ from storage.digest import Digest
 from storage.garbage import Item
 from storage.history import note_move
 from storage.liveness import in_order, named_by, referrers
-from storage.manifests import drop_manifest
 from storage.marking import Marked, column
+from storage.recording import drop_manifest
 from storage.rows import HELD, MISSING, PRESENT, drop_if_empty
 
 _LINKS = 500  # values of one statement

@@ -11,7 +11,7 @@ from registry.api.wire import MOST_ENTRIES, Call, json_response, next_link, page
 from registry.names import RepositoryName
 from storage.digest import Digest
 from storage.errors import InvalidDigest
-from storage.manifests import ManifestRow
+from storage.manifest_rows import ManifestRow
 
 _MOST_LOOKED_AT = 20_000  # names for one page: about a tenth of a second
 _INDEX = "application/vnd.oci.image.index.v1+json"

@@ -15,7 +15,7 @@ from registry.upstream.errors import UpstreamError
 from storage.contracts import BlobFile
 from storage.digest import Digest
 from storage.errors import BlobMissing, ManifestMissing, RepositoryMissing
-from storage.manifests import ManifestRow
+from storage.manifest_rows import ManifestRow
 
 
 class UpstreamFirst:

@@ -21,7 +21,7 @@ from registry.upstream.errors import UpstreamError, UpstreamFailed, UpstreamMiss
 from storage.contracts import BlobFile
 from storage.digest import Digest
 from storage.errors import BlobMissing, RepositoryMissing, StorageError
-from storage.manifests import ManifestRow
+from storage.manifest_rows import ManifestRow
 
 logger = logging.getLogger("registry")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from registry.descriptors import Descriptor
-from storage.manifests import ManifestRow
+from storage.manifest_rows import ManifestRow
 
 Item = TypeVar("Item")
 

@@ -12,7 +12,7 @@ from registry.repository import describe
 from registry.upstream.client import Fetched
 from storage.digest import Digest
 from storage.errors import BlobMissing, DigestMismatch, ManifestMissing, StoreDegraded
-from storage.manifests import Edge, ManifestRow
+from storage.manifest_rows import Edge, ManifestRow
 
 _INSTALLS = 3  # tries, should the file be taken away between its install and its row
 _UNTOLD = "application/octet-stream"

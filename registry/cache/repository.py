@@ -17,7 +17,7 @@ from registry.upstream.errors import UpstreamError, UpstreamMissing
 from storage.contracts import BlobFile
 from storage.digest import Digest
 from storage.errors import BlobMissing, ManifestMissing, RepositoryMissing, StorageError
-from storage.manifests import ManifestRow
+from storage.manifest_rows import ManifestRow
 
 
 class CachedRepository:

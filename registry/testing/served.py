@@ -32,7 +32,7 @@ from storage.digest import Digest
 from storage.errors import InvalidDigest
 from storage.files import Files, temporary_root
 from storage.layout import Layout
-from storage.manifests import ManifestRow
+from storage.manifest_rows import ManifestRow
 from storage.repositories import list_manifests
 from storage.secrets import Secrets
 from storage.store import Store

@@ -26,7 +26,7 @@ from registry.repository import Repository
 from storage.collect import collect
 from storage.digest import Digest
 from storage.garbage import Rules
-from storage.manifests import ManifestRow
+from storage.manifest_rows import ManifestRow
 from storage.store import Store
 from tests.api.world import CONFIG, IMAGE, LAYER, REPOSITORY, begin, digest, fill, push_image
 from tests.inprocess import Answer, ask, connect_app, opened

@@ -5,7 +5,7 @@ import pytest
 from registry.cache.listings import Lately, page_of, sort_referrers
 from registry.descriptors import Descriptor
 from storage.digest import Digest
-from storage.manifests import ManifestRow
+from storage.manifest_rows import ManifestRow
 from tests.auth.hands import Hand
 
 KEY = ("@up.example/a", "tags")

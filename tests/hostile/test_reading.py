@@ -15,7 +15,7 @@ from registry.names import RepositoryName, Tag
 from registry.registry import Registry
 from registry.repository import Repository
 from storage.digest import Digest
-from storage.manifests import EdgeKind
+from storage.manifest_rows import EdgeKind
 from tests.builders import EMPTY_JSON, OCI_IMAGE, blob, descriptor, image
 from tests.hostile.attacking import MIB, PEAK, Line, refused, require_sound, resident
 from tests.hostile.test_manifests import bomb

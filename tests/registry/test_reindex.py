@@ -4,7 +4,7 @@ import pytest
 
 from registry.reindex import READER, recognise
 from storage.digest import Digest
-from storage.manifests import EdgeKind
+from storage.manifest_rows import EdgeKind
 from tests import builders
 
 CONFIG = builders.descriptor(b"{}", builders.OCI_CONFIG)

@@ -31,7 +31,7 @@ from storage.errors import (
 )
 from storage.garbage import Rules
 from storage.locks import held
-from storage.manifests import EdgeKind
+from storage.manifest_rows import EdgeKind
 from storage.store import Store
 from tests.builders import EMPTY_JSON, OCI_CONFIG, OCI_IMAGE, OCI_INDEX, descriptor, image, index
 from tests.registry.listening import NAME, Keeps, listened, push, tagged

@@ -8,7 +8,7 @@ from functools import partial
 from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import BlobMissing
-from storage.manifests import EdgeKind
+from storage.manifest_rows import EdgeKind
 from storage.rows import is_fetched
 from storage.store import Store
 from tests.storage.pushing import edge, push_blob, push_manifest, row

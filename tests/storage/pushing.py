@@ -5,8 +5,9 @@ from typing import Protocol
 
 from storage.contracts import Blobs, Fetches, Names, Uploads, UploadSession
 from storage.digest import Digest
-from storage.manifests import Edge, EdgeKind, ManifestRow, TagCheck
+from storage.manifest_rows import Edge, EdgeKind, ManifestRow
 from storage.sources import Pieces
+from storage.tags import TagCheck
 
 MEDIA_TYPE = "application/vnd.oci.image.manifest.v1+json"
 

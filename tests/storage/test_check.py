@@ -18,7 +18,7 @@ from storage.digest import Digest
 from storage.errors import BlobMissing, IndexFailed, ManifestMissing, StoreDegraded
 from storage.findings import Finding, Position, Report
 from storage.links import LinkRow
-from storage.manifests import Edge, EdgeKind, ManifestRow
+from storage.manifest_rows import Edge, EdgeKind, ManifestRow
 from storage.store import Store
 from tests.storage.conftest import Opener
 from tests.storage.probes import failure

@@ -17,7 +17,7 @@ from storage.errors import BlobMissing, IndexFailed, StoreBusy, StoreDegraded
 from storage.garbage import DAY, HOUR, Item, Report, Rules
 from storage.links import LinkRow
 from storage.locks import held
-from storage.manifests import EdgeKind
+from storage.manifest_rows import EdgeKind
 from storage.store import Store, open_store
 from tests.storage.conftest import Opener
 from tests.storage.hands import Hands

@@ -33,8 +33,9 @@ from storage.errors import (
 from storage.fetches import Landing
 from storage.garbage import Rules
 from storage.links import LinkRow
-from storage.manifests import Edge, EdgeKind, ManifestRow, TagCheck
+from storage.manifest_rows import Edge, EdgeKind, ManifestRow
 from storage.store import Store
+from storage.tags import TagCheck
 from tests.builders import blob
 from tests.storage.conftest import Opener
 from tests.storage.pushing import (

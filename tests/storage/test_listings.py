@@ -12,7 +12,7 @@ from storage.database import Connection, Database
 from storage.digest import Digest
 from storage.files import Files, temporary_root
 from storage.listings import Listings
-from storage.manifests import ManifestRow
+from storage.manifest_rows import ManifestRow
 from storage.rows import FETCHED
 from tests.storage.plans import plans_of, steps_of
 

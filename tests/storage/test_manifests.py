@@ -6,7 +6,7 @@ import pytest
 
 from storage.digest import Digest
 from storage.errors import StoreDegraded
-from storage.manifests import EdgeKind
+from storage.manifest_rows import EdgeKind
 from storage.store import Store
 from tests.storage.conftest import Opener
 from tests.storage.hands import Hands

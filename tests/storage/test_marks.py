@@ -7,7 +7,7 @@ import pytest
 
 from storage.database import Connection
 from storage.digest import Digest
-from storage.manifests import EdgeKind
+from storage.manifest_rows import EdgeKind
 from storage.marks import has_marks, keep_manifest
 from storage.store import Store
 from tests.storage.pushing import edge, push_blob, push_manifest, row

@@ -12,7 +12,7 @@ from storage.database import Connection
 from storage.digest import Digest
 from storage.errors import QuotaExceeded, StorageError, TooManyUploads
 from storage.garbage import Rules
-from storage.manifests import ManifestRow
+from storage.manifest_rows import ManifestRow
 from storage.quotas import Amount, Limit, Miscount, Room, held, miscounts, recount, require
 from storage.repositories import remove_repository
 from storage.store import Store

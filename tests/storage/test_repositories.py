@@ -9,7 +9,7 @@ import pytest
 from storage.digest import Digest
 from storage.errors import RepositoryMissing
 from storage.links import LinkRow
-from storage.manifests import Edge, EdgeKind, ManifestRow
+from storage.manifest_rows import Edge, EdgeKind, ManifestRow
 from storage.repositories import (
     Removed,
     RepositorySummary,

@@ -10,7 +10,7 @@ import pytest
 from storage.check import check
 from storage.database import Connection
 from storage.digest import Digest
-from storage.manifests import Edge, EdgeKind, ManifestRow
+from storage.manifest_rows import Edge, EdgeKind, ManifestRow
 from storage.rewriting import rewrite
 from storage.store import Store
 from tests.crash.evidence import look

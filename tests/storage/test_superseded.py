@@ -12,7 +12,7 @@ from storage.digest import Digest
 from storage.errors import BlobMissing, StoreBusy
 from storage.garbage import HOUR, Rules
 from storage.locks import held
-from storage.manifests import EdgeKind
+from storage.manifest_rows import EdgeKind
 from storage.store import Store
 from tests.storage.conftest import Opener
 from tests.storage.hands import Hands

@@ -11,7 +11,7 @@ from storage.collect import collect
 from storage.digest import Digest
 from storage.errors import RepositoryMissing
 from storage.garbage import Rules
-from storage.manifests import EdgeKind
+from storage.manifest_rows import EdgeKind
 from storage.store import Store
 from storage.usage import RepositoryUsage, TagUsage, TotalUsage, measure, measure_tags
 from tests.storage.conftest import Opener
