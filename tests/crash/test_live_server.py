@@ -88,7 +88,7 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path, say: Callable[[str], None]
     seed = tiers.seed()
     print(f"CRASH_SEED={seed}")
     lanes = [Lane(tmp_path / f"root{number}") for number in range(LANES - 1)]
-    lanes.append(Lane(tmp_path / "collected", ("--gc-grace", str(GRACE)), Ledger(collecting=True)))
+    lanes.append(Lane(tmp_path / "collected", ("--gc-grace", str(GRACE)), Ledger(grace=GRACE)))
     with ThreadPoolExecutor(LANES) as pool:
         runs = [
             pool.submit(partial(lane.run, workers, CYCLES // LANES, f"{seed}/{number}"))
