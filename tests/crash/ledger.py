@@ -49,6 +49,17 @@ class Ledger:
         """Whether a collector may have taken it."""
         return bool(self.grace) and "/blobs/" in path and path not in self.needed
 
+    def await_acked(self, number: int, at_most: float) -> None:
+        """For so many seconds at most."""
+        end = time.monotonic() + at_most
+        while self.total() < number and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def total(self) -> int:
+        """Writes acknowledged."""
+        with self.lock:
+            return self.acked.total()
+
     def darken(self) -> None:
         with self.lock:
             self.dark = True
