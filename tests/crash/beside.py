@@ -61,7 +61,7 @@ class Pusher:
         self._connection = http.client.HTTPConnection(host, timeout=TIMEOUT)
         self._random = random.Random(f"{seed}/{number}")
         self._patience, self._promise = patience, promise
-        self._begun = 0.0  # a step: nothing that it goes by was told before
+        self._begun = time.monotonic()  # a step: nothing that it goes by was told before
         self._homes = [Home(f"client{number}/{place}") for place in range(7)]
         self._home = self._homes[0]
         self._location = ""  # of the last answer
@@ -88,7 +88,10 @@ class Pusher:
         except (OSError, http.client.HTTPException) as error:
             self.tally.wrong.append(f"a request without an answer: {error!r}")
         finally:
-            self._connection.close()
+            self.close()
+
+    def close(self) -> None:
+        self._connection.close()
 
     def _step(self) -> None:
         self._begun = time.monotonic()
@@ -114,6 +117,9 @@ class Pusher:
             return
         if self._random.random() < 0.3:
             time.sleep(self._random.uniform(self._patience / 2, self._patience))
+        self.lean_on(contents)
+
+    def lean_on(self, contents: Sequence[bytes]) -> None:
         config, *layers = contents
         self._put(self._image(config, layers), OCI_IMAGE, self._tag(), contents, "leaning push")
 

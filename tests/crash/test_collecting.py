@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,16 @@ def test_nothing_that_a_client_leans_on_is_collected(
     assert min(blobs, manifests) >= SWEPT
     assert sum(told(client) for client in clients) >= EVENTS
     assert not fsck(server.root)
+
+
+@pytest.mark.parametrize(("promise", "wrong"), [(60.0, True), (0.0, False)], ids=["in time", "late"])
+def test_a_refusal_within_the_promise_is_noticed(tmp_path: Path, promise: float, wrong: bool) -> None:
+    with serve(tmp_path) as server:
+        pusher = Pusher(server.host, 0, 0, patience=0, promise=promise)
+        with closing(pusher):
+            pusher.lean_on([b"{}", b"what the server has never had"])
+    assert bool(pusher.tally.wrong) is wrong
+    assert pusher.tally.events["too late"] == (not wrong)
 
 
 def swept(server: Server) -> tuple[int, int]:
