@@ -10,7 +10,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from storage.digest import Digest
@@ -20,6 +20,7 @@ LAYERS = [blob(2000 + 977 * number, number) for number in range(10)]
 CONFIGS = [b'{"os":"linux","number":%d}' % number for number in range(6)]
 PAYLOADS = [blob(200 + number, number) for number in range(20)]
 TIMEOUT = 20.0  # seconds
+LONGER = 60.0  # seconds, where the machine is slow
 _SBOM = "application/vnd.example.sbom"
 
 Pushed = tuple[bytes, Sequence[bytes]]
@@ -50,22 +51,30 @@ class Tally:
 
 
 class Pusher:
-    """One connection, some repositories. `patience`: how long it may think between a look and its use."""
+    """One connection, some repositories. `patience`: how long it may think between a look and its use.
 
-    def __init__(self, host: str, number: int, seed: object, *, patience: float) -> None:
+    `promise`: how long what it was told stays true. A refusal that comes later than that, on a machine that
+    is slow, is none.
+    """
+
+    def __init__(self, host: str, number: int, seed: object, *, patience: float, promise: float) -> None:
         self._connection = http.client.HTTPConnection(host, timeout=TIMEOUT)
         self._random = random.Random(f"{seed}/{number}")
-        self._patience = patience
+        self._patience, self._promise = patience, promise
+        self._begun = time.monotonic()  # a step: nothing that it goes by was told before
         self._homes = [Home(f"client{number}/{place}") for place in range(7)]
         self._home = self._homes[0]
         self._location = ""  # of the last answer
         self.tally = Tally()
 
-    def work(self, seconds: float) -> None:
-        """Go from repository to repository, always to the one left longest; then look at everything."""
+    def work(self, seconds: float, enough: Callable[[], bool]) -> None:
+        """Go from repository to repository, always to the one left longest; then look at everything.
+
+        For so long, and then until it is `enough`, but not for ever.
+        """
         end = time.monotonic() + seconds
         try:
-            while time.monotonic() < end:
+            while time.monotonic() < end or (not enough() and time.monotonic() < end + LONGER):
                 self._home = min(self._homes, key=lambda home: home.left)
                 burst = time.monotonic() + self._random.uniform(0.2, 0.5)
                 self._lean()
@@ -79,9 +88,13 @@ class Pusher:
         except (OSError, http.client.HTTPException) as error:
             self.tally.wrong.append(f"a request without an answer: {error!r}")
         finally:
-            self._connection.close()
+            self.close()
+
+    def close(self) -> None:
+        self._connection.close()
 
     def _step(self) -> None:
+        self._begun = time.monotonic()
         pushes = (self._push, self._retag, self._index)
         deletes = (self._untag, self._untag, self._delete, self._delete, self._take_blob)
         self._random.choice((*pushes, self._refer, self._sign, self._pull_index, *deletes))()
@@ -99,10 +112,14 @@ class Pusher:
         """A manifest of what is found here alone, in a repository that was quiet: no upload protects it."""
         contents = [self._random.choice(CONFIGS), *self._random.sample(LAYERS, self._random.randrange(1, 3))]
         own = f"/v2/{self._home.name}"
+        self._begun = time.monotonic()
         if any(self._ask("HEAD", f"{own}/blobs/{Digest.of(content)}") != 200 for content in contents):
             return
         if self._random.random() < 0.3:
             time.sleep(self._random.uniform(self._patience / 2, self._patience))
+        self.lean_on(contents)
+
+    def lean_on(self, contents: Sequence[bytes]) -> None:
         config, *layers = contents
         self._put(self._image(config, layers), OCI_IMAGE, self._tag(), contents, "leaning push")
 
@@ -177,7 +194,10 @@ class Pusher:
         indexes = [digest for digest, (raw, _) in self._home.images.items() if b'"manifests"' in raw]
         digest = self._random.choice(indexes) if indexes else ""
         if digest and self._fetch(f"/v2/{self._home.name}/manifests/{digest}") is not None:
+            before = len(self.tally.wrong)
             self._pull(digest, *self._home.images[digest])
+            if self._is_late():
+                del self.tally.wrong[before:]
             self.tally.events["pull of an index by digest"] += 1
 
     def _untag(self) -> None:
@@ -244,9 +264,13 @@ class Pusher:
 
     def _refused(self, reference: str, raw: bytes, kind: str, event: str) -> bool:
         status = self._ask("PUT", f"/v2/{self._home.name}/manifests/{reference}", raw, kind)
-        self._expect(status == 201, f"{event}: the manifest was refused with {status}")
-        self.tally.events[event] += status == 201
+        late = status == 400 and self._is_late()
+        self._expect(status == 201 or late, f"{event}: the manifest was refused with {status}")
+        self.tally.events["too late" if late else event] += status == 201 or late
         return status != 201
+
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._begun + self._promise
 
     def _is_here(self, digest: str) -> bool:
         return self._ask("HEAD", f"/v2/{self._home.name}/manifests/{digest}") == 200
@@ -267,7 +291,8 @@ class Pusher:
         self._connection.request(method, path, body, {"Content-Type": kind})
         reply = self._connection.getresponse()
         text, self._location = reply.read(), reply.headers.get("Location", "")
-        if reply.status >= 500 or (reply.status == 400 and method == "PUT"):
+        refused = reply.status == 400 and method == "PUT" and not ("/manifests/" in path and self._is_late())
+        if reply.status >= 500 or refused:
             self.tally.wrong.append(
                 f"{time.time():.3f} {method} {path}: {reply.status} {text.decode()[:300]}"
             )

@@ -3,6 +3,7 @@
 import http.client
 import random
 import threading
+import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
@@ -21,13 +22,14 @@ class Ledger:
     """Path → the digests that a GET of it may return, ABSENT among them where a 404 may come.
 
     A request adds its outcome when it is sent; when it is acknowledged, nothing else is legal any more. But
-    where garbage is collected, a blob may go unless it is `needed`: named by an acknowledged manifest.
+    where garbage is collected, a blob may go unless it is `needed`: named by an acknowledged manifest, and
+    what was pushed is promised for `grace` seconds only.
 
     From `darken` on nothing counts as acknowledged: without power no answer is sent, but while the harness
     cuts it, file systems say that something is synced that is not (docs/decisions/014).
     """
 
-    collecting: bool = False
+    grace: float = 0.0
     needed: set[str] = field(default_factory=set)
 
     legal: dict[str, set[str]] = field(default_factory=lambda: defaultdict(lambda: {ABSENT}))
@@ -45,7 +47,18 @@ class Ledger:
 
     def excuses(self, path: str) -> bool:
         """Whether a collector may have taken it."""
-        return self.collecting and "/blobs/" in path and path not in self.needed
+        return bool(self.grace) and "/blobs/" in path and path not in self.needed
+
+    def await_acked(self, number: int, at_most: float) -> None:
+        """For so many seconds at most."""
+        end = time.monotonic() + at_most
+        while self.total() < number and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def total(self) -> int:
+        """Writes acknowledged."""
+        with self.lock:
+            return self.acked.total()
 
     def darken(self) -> None:
         with self.lock:
@@ -71,6 +84,7 @@ class Client:
     random: random.Random
     # digest, a tag of its own, the path of its layer, and of its config
     images: list[tuple[str, str, str, str]] = field(default_factory=list)
+    begun: float = 0.0  # the image that it pushes
 
     def push_until_cut(self) -> None:
         """Push images, move tags and delete until the server is gone."""
@@ -84,7 +98,7 @@ class Client:
             connection.close()
 
     def push_image(self, connection: http.client.HTTPConnection) -> None:
-        own = f"/v2/client{self.number}"
+        own, self.begun = f"/v2/client{self.number}", time.monotonic()
         config = b'{"os":"linux","made":"%d"}' % self.random.getrandbits(60)
         layer = self.random.randbytes(self.random.randrange(1, 40_000))
         self._push_blob(connection, own, config)
@@ -158,7 +172,9 @@ class Client:
         reply = connection.getresponse()
         text = reply.read()
         if reply.status not in (201, 202, 204):
-            self.ledger.refused.append(f"{method} {path}: {reply.status} {text.decode()[:200]}")
+            late = self.ledger.grace and time.monotonic() > self.begun + self.ledger.grace
+            if not (late and reply.status == 400 and "/manifests/" in path):
+                self.ledger.refused.append(f"{method} {path}: {reply.status} {text.decode()[:200]}")
             raise ConnectionAbortedError
         self.ledger.settle(verb, outcomes)
         return reply.headers.get("Location", "")

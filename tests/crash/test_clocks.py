@@ -40,7 +40,7 @@ Say = Callable[[str], None]
 YEAR = 365 * 86_400
 JUMPS = [10 * YEAR, -10 * YEAR, 3_600, -3_600]  # seconds beside the true time; an hour is daylight saving's
 ROUNDS = tiers.pick(ci=1, soak=10)
-EXPIRY = 6  # seconds without a byte after which an upload ends; looked at four times in it
+EXPIRY = 9  # seconds without a byte after which an upload ends; looked at four times in it
 GRACE = 12  # seconds; four passes in it, so that one comes soon after each jump
 DATA = blob(300_000, 1)
 HALF = len(DATA) // 2

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tests.crash import tiers
 from tests.crash.beside import TIMEOUT, Pusher
 from tests.crash.test_live_server import fsck
 from tests.crash.tiers import pick, seed
-from tests.e2e.serving import serve
+from tests.e2e.serving import Server, serve
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(pick(120, 1800))]
 
@@ -38,13 +39,19 @@ def test_nothing_that_a_client_leans_on_is_collected(
     print(f"CRASH_SEED={number}")
     flags = ["--workers", str(workers), "--no-access-log", "--gc-grace", str(GRACE), "--untagged", "1"]
     with serve(tmp_path, *flags) as server, ThreadPoolExecutor(CLIENTS) as pool:
-        clients = [Pusher(server.host, place, number, patience=0.8 * GRACE) for place in range(CLIENTS)]
-        for done in [pool.submit(client.work, SECONDS) for client in clients]:
+        clients = [
+            Pusher(server.host, place, number, patience=0.8 * GRACE, promise=GRACE)
+            for place in range(CLIENTS)
+        ]
+
+        def enough() -> bool:
+            return min(swept(server)) >= SWEPT and sum(told(client) for client in clients) >= EVENTS
+
+        for done in [pool.submit(client.work, SECONDS, enough) for client in clients]:
             done.result()
     events = sum((client.tally.events for client in clients), Counter[str]())
     wrong = [message for client in clients for message in client.tally.wrong]
-    passes = _SWEPT.findall(server.log.read_text())
-    manifests, blobs = (sum(int(each[n]) for each in passes) for n in range(2))
+    manifests, blobs = swept(server)
     say(
         f"garbage collected beside {CLIENTS} clients, {workers} workers, CRASH_SEED={number}: "
         f"{events.total()} events ({', '.join(f'{n} × {event}' for event, n in sorted(events.items()))}), "
@@ -52,8 +59,29 @@ def test_nothing_that_a_client_leans_on_is_collected(
     )
     assert not wrong, "\n".join(wrong[:20])
     assert min(blobs, manifests) >= SWEPT
-    assert events.total() >= EVENTS
+    assert sum(told(client) for client in clients) >= EVENTS
     assert not fsck(server.root)
+
+
+@pytest.mark.parametrize(("promise", "wrong"), [(60.0, True), (0.0, False)], ids=["in time", "late"])
+def test_a_refusal_within_the_promise_is_noticed(tmp_path: Path, promise: float, wrong: bool) -> None:
+    with serve(tmp_path) as server:
+        pusher = Pusher(server.host, 0, 0, patience=0, promise=promise)
+        with closing(pusher):
+            pusher.lean_on([b"{}", b"what the server has never had"])
+    assert bool(pusher.tally.wrong) is wrong
+    assert pusher.tally.events["too late"] == (not wrong)
+
+
+def swept(server: Server) -> tuple[int, int]:
+    """Manifests, and blobs."""
+    passes = _SWEPT.findall(server.log.read_text())
+    return sum(int(each[0]) for each in passes), sum(int(each[1]) for each in passes)
+
+
+def told(client: Pusher) -> int:
+    """The events that show something."""
+    return client.tally.events.total() - client.tally.events["too late"]
 
 
 def test_the_space_of_what_was_deleted_comes_back(tmp_path: Path, say: Callable[[str], None]) -> None:

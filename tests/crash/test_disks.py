@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(tiers.pick(ci=120, soak=120
 CUTS = tiers.pick(ci=8, soak=400)
 WRITERS = 4
 WRITING = 0.06  # seconds before each cut
+LEAST = 10  # syncs before each cut
 PIECE = b"synced" * 1000
 
 Say = Callable[[str], None]
@@ -66,7 +67,7 @@ def test_what_was_synced_before_the_cut_is_there(tmp_path: os.PathLike[str], say
         f" them lost; {late} returned while it went on and were lies"
     )
     assert before == 0
-    assert synced >= 10 * CUTS
+    assert synced >= LEAST * CUTS
 
 
 def write_and_cut(device: Disk, writers: list[Writer]) -> float:
@@ -75,6 +76,9 @@ def write_and_cut(device: Disk, writers: list[Writer]) -> float:
     for thread in threads:
         thread.start()
     time.sleep(WRITING)
+    deadline = time.monotonic() + 10
+    while sum(len(writer.synced) for writer in writers) < LEAST and time.monotonic() < deadline:
+        time.sleep(0.01)
     begun = time.perf_counter()
     device.cut()
     for thread in threads:

@@ -33,6 +33,7 @@ CLIENTS = 4
 CYCLES = tiers.pick(ci=30, soak=1000)  # for each number of workers
 LANES = tiers.pick(ci=3, soak=4)  # roots at once: while one server starts, the others' clients push
 GRACE = 2  # seconds, on one of the roots: garbage is collected while its servers are killed
+SLOW = 10.0  # seconds that a slow machine is given more, until there is enough to lose
 ACKED = tiers.pick(ci=1_000, soak=10_000)  # writes at least
 
 
@@ -88,7 +89,7 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path, say: Callable[[str], None]
     seed = tiers.seed()
     print(f"CRASH_SEED={seed}")
     lanes = [Lane(tmp_path / f"root{number}") for number in range(LANES - 1)]
-    lanes.append(Lane(tmp_path / "collected", ("--gc-grace", str(GRACE)), Ledger(collecting=True)))
+    lanes.append(Lane(tmp_path / "collected", ("--gc-grace", str(GRACE)), Ledger(grace=GRACE)))
     with ThreadPoolExecutor(LANES) as pool:
         runs = [
             pool.submit(partial(lane.run, workers, CYCLES // LANES, f"{seed}/{number}"))
@@ -134,9 +135,12 @@ def push_and_kill(process: subprocess.Popen[bytes], host: str, clients: list[Cli
     for client in clients:
         client.host = host
     threads = [threading.Thread(target=client.push_until_cut) for client in clients]
+    ledger = clients[0].ledger
+    enough = ledger.total() + ACKED // CYCLES + 1
     for thread in threads:
         thread.start()
     threads[0].join(seconds)
+    ledger.await_acked(enough, SLOW)
     assert process.poll() is None, "the server ended by itself"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

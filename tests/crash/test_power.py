@@ -20,7 +20,7 @@ from tests.crash.operations import OPERATIONS
 from tests.crash.power import cut_power
 from tests.crash.replay import lose_unsynced
 from tests.crash.sweep import Report, Submit
-from tests.crash.test_live_server import CLIENTS, fsck, server
+from tests.crash.test_live_server import CLIENTS, SLOW, fsck, server
 from tests.crash.tiers import pick
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(pick(ci=300, soak=3600))]
@@ -30,6 +30,7 @@ XFS = tiers.pick(ci=20, soak=300)
 CUTS = {"ext4": EXT4, "xfs": XFS}
 LIVE_DISK = pick(ci=0, soak=2**30)  # bytes: the clients of 150 cuts filled 128 MiB
 LIVE = {"ext4": pick(ci=3, soak=150), "xfs": pick(ci=2, soak=50)}
+ACKED = 20  # writes before each of these cuts, at least
 STATES, STATES_OF_A_LIFE = pick(ci=60, soak=7_000), pick(ci=120, soak=40_000)  # at most: some have few
 SECONDS, SECONDS_OF_A_LIFE = pick(ci=100, soak=330), pick(ci=100, soak=1_800)  # at most, for one of them
 ALL_STATES = tiers.pick(ci=1_000, soak=30_000)  # at least
@@ -95,7 +96,7 @@ def test_cut_below_a_live_server(tmp_path: Path, say: Say, kind: str) -> None:
     assert not lost, "\n".join(lost[:20])
     assert not found, "\n".join(found[:20])
     assert not refused, "\n".join(ledger.refused[:20])
-    assert acked >= 20 * LIVE[kind]
+    assert acked >= ACKED * LIVE[kind]
 
 
 def push_and_cut(device: Disk, host: str, clients: list[Client], seconds: float) -> int:
@@ -106,9 +107,11 @@ def push_and_cut(device: Disk, host: str, clients: list[Client], seconds: float)
     for client in clients:
         client.host = host
     threads = [threading.Thread(target=client.push_until_cut) for client in clients]
+    enough = ledger.total() + ACKED
     for thread in threads:
         thread.start()
     threads[0].join(seconds)
+    ledger.await_acked(enough, SLOW)
     refused = len(ledger.refused)
     ledger.darken()
     device.cut()

@@ -34,7 +34,7 @@ pytestmark = [
 
 MIB = 2**20
 CLIENTS = 40
-PATIENCE = 5.0  # seconds
+PATIENCE = 15.0  # seconds
 PUSHES = 10  # of each client
 ROUNDS = tiers.pick(ci=1, soak=10)
 

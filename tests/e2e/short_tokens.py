@@ -1,4 +1,4 @@
-"""`registry serve` whose tokens end after two seconds, and whose uploads take longer than that.
+"""`registry serve` whose tokens end after four seconds, and whose uploads take longer than that.
 
 Clients take no lifetime below a minute (distribution, "Token Authentication"): so the answer says that the
 token was given most of a minute ago.
@@ -14,8 +14,8 @@ import registry.uploads
 from registry.__main__ import main
 from registry.uploads import Uploads
 
-LIFETIME = 2
-SECONDS = 3.0
+LIFETIME = 4
+SECONDS = 5.0
 LAYER = 2000  # bytes from which an upload takes so long: configurations are smaller
 _MINUTE = 60
 

@@ -2,11 +2,13 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,10 +99,12 @@ def container(docker: Client, image: Image, tmp_path_factory: pytest.TempPathFac
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """One that no process is given unasked: it is taken only later, and again after a stop."""
+    for port in random.SystemRandom().sample(range(20_000, 30_000), 50):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def test_it_adds_little_to_its_base(docker: Client, image: Image, capsys: pytest.CaptureFixture[str]) -> None:

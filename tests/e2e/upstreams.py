@@ -24,6 +24,7 @@ from tests.upstream.proxy import Fault, Proxy, Rule, proxying
 
 HUB, DEBIAN = "docker.io", "debian.example"
 USER = "robot"
+DEADLINE = 5  # seconds after which what is here is served: a slow machine must not have what is old
 _LASTS = 3600
 
 
@@ -40,7 +41,7 @@ class Origin:
     @property
     def table(self) -> str:
         """[[upstream]] of the settings; a JSON value is a TOML value here. Tags are asked for each time."""
-        fresh = {"ttl": 0, "stale": 0, "negative_ttl": 0, "deadline": 1}
+        fresh = {"ttl": 0, "stale": 0, "negative_ttl": 0, "deadline": DEADLINE}
         keys = {"name": self.name, "url": self.proxy.url, "username": USER, **fresh, **self.settings}
         return "\n".join(
             ["[[upstream]]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), ""]

@@ -1,5 +1,6 @@
 """The readers of what strangers send, without a server: by rows, by hypothesis, and guided by coverage."""
 
+import os
 import random
 import re
 import subprocess
@@ -71,19 +72,22 @@ def guided(
         absent("atheris")
     folder, seed = tmp_path_factory.mktemp("guided"), tiers.seed()
     pool = ThreadPoolExecutor(AT_ONCE)
+    # Taken now: pytest changes it for each test, while the array is what exec in a thread reads (EFAULT).
+    environment = dict(os.environ)
     asked = {item.name for item in request.session.items}
     chosen = [name for name in TARGETS if f"test_guided_by_coverage[{name}]" in asked]
-    yield {name: pool.submit(guide, name, folder / name, seed) for name in chosen}
+    yield {name: pool.submit(guide, name, folder / name, seed, environment) for name in chosen}
     pool.shutdown(cancel_futures=True)
 
 
-def guide(name: str, folder: Path, seed: int) -> Guided:
+def guide(name: str, folder: Path, seed: int, environment: Mapping[str, str]) -> Guided:
     folder.mkdir()
     much = f"-max_total_time={SECONDS:.0f}" if tiers.LONG else f"-runs={RUNS}"
     options = [f"-seed={seed}", "-print_final_stats=1", "-timeout=10", f"-artifact_prefix={folder}/"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz.guided", name, much, *options],
         cwd=PROJECT,
+        env=environment,
         capture_output=True,
         text=True,
         errors="replace",

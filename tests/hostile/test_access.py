@@ -4,12 +4,12 @@ import base64
 import hashlib
 import hmac
 import json
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 from storage.digest import Digest
 from tests.builders import OCI_IMAGE, descriptor, image, index
 from tests.hostile.attacking import Fields, Line, refused, require_small, require_sound, resident, stored
-from tests.live.measuring import ninety_ninth
+from tests.live.measuring import ninety_ninth, require_alike
 from tests.live.servers import PROJECT, Live, running
 from tests.live.wire import Answer
 
@@ -197,14 +197,18 @@ def test_t12_a_mount_of_what_may_not_be_read_is_one_of_what_never_was(closed: Li
         assert all(answer == answers[0] for answer in answers), answers
         assert answers[0][0] == 202
         refused(bob.ask("GET", f"/v2/b/y/blobs/{digest}"), 404, "BLOB_UNKNOWN")
-        times: dict[str, list[float]] = {str(digest): [], str(absent): []}
-        for _ in range(40):
-            for each, found in times.items():
-                began = time.perf_counter()
-                bob.ask("POST", f"/v2/b/y/blobs/uploads/?mount={each}&from=a/x")
-                found.append(time.perf_counter() - began)
-        here, nowhere = (statistics.median(found) for found in times.values())
-        assert 0.5 < here / nowhere < 2, (here, nowhere)
+
+        def measure() -> tuple[list[float], list[float]]:
+            here: list[float] = []
+            nowhere: list[float] = []
+            for _ in range(40):
+                for each, found in ((digest, here), (absent, nowhere)):
+                    began = time.perf_counter()
+                    bob.ask("POST", f"/v2/b/y/blobs/uploads/?mount={each}&from=a/x")
+                    found.append(time.perf_counter() - began)
+            return here, nowhere
+
+        require_alike(measure, 2)
 
 
 def test_t12_a_mount_needs_both_rights(closed: Live) -> None:
@@ -280,7 +284,7 @@ def test_t15_a_session_is_its_users(closed: Live) -> None:
 
 def forgotten(user: User) -> None:
     """Wait until a credential that was taken back is good for nothing: two seconds or so."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while (answer := user.ask("GET", "/v2/")).status == 200:
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -497,22 +501,26 @@ def test_t25_a_new_password_is_the_only_one(closed: Live) -> None:
 @pytest.mark.parametrize("again", [False, True], ids=["for the first time", "for the second time"])
 def test_t26_a_name_that_is_nobodys_takes_as_long_and_is_told_the_same(closed: Live, again: bool) -> None:
     """Also by a password that has been wrong before, which nobody checks anew."""
-    times: dict[str, list[float]] = {"alice": [], "mallory": []}
     told = []
-    for number in range(20):
-        for name, found in times.items():
-            shown = basic(name, f"{again} {number}")
-            with User(closed.host, shown, source=f"127.0.4.{number + 1 + 100 * again}") as line:
-                if again:
-                    assert line.ask("GET", "/v2/").status == 401
-                began = time.perf_counter()
-                answer = line.ask("GET", "/v2/")
-                found.append(time.perf_counter() - began)
-                told.append(looks(answer))
+    numbers = count(1 + 100 * again)  # 20 in each attempt
+
+    def measure() -> tuple[list[float], list[float]]:
+        known: list[float] = []
+        unknown: list[float] = []
+        for number in islice(numbers, 20):
+            for name, found in (("alice", known), ("mallory", unknown)):
+                with User(closed.host, basic(name, f"guess {number}"), source=f"127.0.4.{number}") as line:
+                    if again:
+                        assert line.ask("GET", "/v2/").status == 401
+                    began = time.perf_counter()
+                    answer = line.ask("GET", "/v2/")
+                    found.append(time.perf_counter() - began)
+                    told.append(looks(answer))
+        return known, unknown
+
+    require_alike(measure, 2 if again else 1.25)
     assert told[0][0] == 401
     assert all(each == told[0] for each in told)
-    known, unknown = (statistics.median(found) for found in times.values())
-    assert (0.5 if again else 0.8) < known / unknown < (2 if again else 1.25), (known, unknown)
 
 
 FORWARDED = ("X-Forwarded-For", "X-Real-IP", "Forwarded", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP")

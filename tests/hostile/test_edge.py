@@ -160,9 +160,9 @@ def test_t21_silent_and_dripping_heads_are_let_go_and_hold_nobody_up(impatient: 
     """With bodies and answers beside them, six hundred at once: tests/live/test_slow.py."""
     name, _, port = impatient.host.partition(":")
     before = len(descriptors(impatient.pid))
+    began = time.monotonic()
     slow = [socket.create_connection((name, int(port))) for _ in range(200)]
     ended: dict[int, float] = {}
-    began = time.monotonic()
 
     def drip() -> None:
         for number, client in enumerate(slow):

@@ -26,7 +26,8 @@ def entries(line: Line, live: Live) -> list[dict[str, Any]]:
     assert line.ask("GET", marker).status == 200
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:  # lines are written some milliseconds after their answers
-        found = [json.loads(text) for text in live.said().splitlines() if text.startswith("{")]
+        whole, _, _ = live.said().rpartition("\n")  # the last one may still be half there
+        found = [json.loads(text) for text in whole.splitlines() if text.startswith("{")]
         if any(entry["target"] == marker for entry in found):
             return [entry for entry in found if not entry["target"].startswith(MARKER)]
         time.sleep(0.02)

@@ -62,5 +62,8 @@ def traced(pid: int, calls: str, log: Path, *more: str) -> Iterator[None]:
 
 
 def attached(pid: int) -> bool:
-    status = [task.joinpath("status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    try:
+        status = [task.joinpath("status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    except (FileNotFoundError, ProcessLookupError):  # a thread has just ended
+        return False
     return not any("TracerPid:\t0" in text for text in status)
