@@ -10,11 +10,18 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 
 from registry.registry import Registry
 from storage.store import Store
 from tests.crash import tiers
 from tests.inprocess import connect, opened
+
+# An example takes as long as the others on the same cores let it, which would fail it at random.
+settings.register_profile(
+    "unhurried", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -102,7 +102,10 @@ def test_a_crowd_pulls_and_pushes(server: Running, payloads: list[Payload]) -> N
     async def meet(target: str) -> Crowd:
         crowd = Crowd(server.port, target, 2**16, 0)
         await crowd.start(5, 3)
-        await asyncio.sleep(1)
+        for _ in range(200):
+            await asyncio.sleep(0.05)
+            if crowd.tally.pushed >= 3 or crowd.tally.failures:
+                break
         await crowd.stop()
         return crowd
 

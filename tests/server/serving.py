@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,29 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 current = "asyncio"  # the one that `serving` takes; the fixture `each_loop` sets it
 
 
+@dataclass(slots=True)
+class Connections:
+    """Of one server, as it has them: a client is connected before its server knows, and gone before too."""
+
+    here: set[Protocol] = field(default_factory=set)
+    gone: int = 0
+
+
+_connections: dict[tuple[str, int], Connections] = {}
+
+
+def connections_of(address: tuple[str, int]) -> Connections:
+    return _connections[address]
+
+
+def await_that(holds: Callable[[], object]) -> None:
+    """What the server's thread brings about a moment later."""
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.005)
+
+
 @contextlib.contextmanager
 def serving(
     app: App,
@@ -44,7 +67,7 @@ def serving(
     tls: ssl.SSLContext | None = None,
 ) -> Iterator[tuple[str, int]]:
     """A uvicorn with our protocol in a thread of this process. `prompt` has a `find` as api.prompt.Prompt."""
-    threads = Threads()
+    threads, connections = Threads(), Connections()
 
     class Served(http):  # type: ignore[misc, valid-type]
         """With what our app's lifespan would bring."""
@@ -53,6 +76,12 @@ def serving(
             self.app_state[THREADS] = threads
             self.app_state[PROMPT] = prompt
             super().connection_made(transport)
+            connections.here.add(self)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            connections.here.discard(self)
+            connections.gone += 1
 
     config = uvicorn.Config(
         app,
@@ -66,6 +95,8 @@ def serving(
     make_loop = LOOPS[current] if tls is None else partial(impatient, LOOPS[current])
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    _connections[address] = connections
 
     def run() -> None:
         with asyncio.Runner(loop_factory=make_loop) as runner:
@@ -74,12 +105,13 @@ def serving(
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
-        yield listener.getsockname()
+        yield address
     finally:
         server.should_exit = True
         thread.join(SECONDS)
         assert not thread.is_alive()
         threads.close()
+        del _connections[address]
 
 
 def limit(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:

@@ -11,7 +11,7 @@ from registry.server.client_names import name_in
 Names = tuple[tuple[str, str], ...]
 
 
-def certificate(*common: str, san: Names = (), ends: float = 3600) -> dict[str, Any]:
+def certificate(*common: str, san: Names = (), ends: float = 86400) -> dict[str, Any]:
     """As ssl.SSLObject.getpeercert gives it."""
     subject = ((("organizationName", "Acme"),), *((("commonName", name),) for name in common))
     end = time.strftime("%b %d %H:%M:%S %Y GMT", time.gmtime(time.time() + ends))
@@ -47,4 +47,4 @@ def test_names(shown: dict[str, Any] | None, name: str) -> None:
 
 
 def test_the_time_is_as_the_library_writes_it() -> None:
-    assert ssl.cert_time_to_seconds(certificate()["notAfter"]) == pytest.approx(time.time() + 3600, abs=5)
+    assert ssl.cert_time_to_seconds(certificate()["notAfter"]) == pytest.approx(time.time() + 86400, abs=5)

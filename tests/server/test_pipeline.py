@@ -13,7 +13,7 @@ from registry.api.body import Body
 from registry.api.sending import ZERO_COPY
 from registry.server.limits import Limits
 from registry.server.protocol import Protocol
-from tests.server.serving import SECONDS, App, connected, get, read_answer, serving
+from tests.server.serving import SECONDS, await_that, connected, get, read_answer, serving
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -45,9 +45,10 @@ class World:
     def __init__(self, file: Path) -> None:
         self.prompt = Prompt()
         self.file = file
-        self.go_on = threading.Event()
+        self.begun, self.go_on = threading.Event(), threading.Event()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.begun.set()
         answer = b"app " + scope["path"].encode()
         if scope["path"] == "/take":
             body, buffer = Body(scope, receive), bytearray(2**16)
@@ -132,6 +133,7 @@ def test_nothing_is_prompt_while_the_client_takes_nothing(world: World) -> None:
         connected(address, receive_buffer=4096) as client,
     ):
         client.sendall(get("GET", "/prompt/large") * count)
+        await_that(lambda: world.prompt.asked)
         time.sleep(0.5)
         assert 0 < len(world.prompt.asked) < count / 2  # the kernel takes up to 4 MiB
         with client.makefile("rb") as stream:
@@ -200,18 +202,19 @@ def test_a_stop_drops_no_answer(world: World, monkeypatch: pytest.MonkeyPatch) -
         assert stream.read() == b""
 
 
-def waiting(app: App, before: bytes, count: int) -> tuple[int, list[bytes]]:
+def waiting(world: World, before: bytes, count: int) -> tuple[int, list[bytes]]:
     """How many requests wait behind one that is being answered, and the answers in the end."""
     paths = [f"/{number}" for number in range(count)]
     with (
-        serving(app, http=Kept) as address,
+        serving(world, http=Kept) as address,
         connected(address) as client,
         client.makefile("rb") as stream,
     ):
         client.sendall(before + b"".join(get("GET", path) for path in paths))
+        assert world.begun.wait(SECONDS)
         time.sleep(0.5)
         found = len(Kept.latest.pipeline)
-        app.go_on.set()  # type: ignore[attr-defined]
+        world.go_on.set()
         answers: list[bytes] = []
         while len(answers) <= count and stream.peek(1):
             answers.append(read_answer(stream)[1])

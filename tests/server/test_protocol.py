@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +22,12 @@ from registry.server.limits import Limits
 from registry.server.protocol import Protocol
 from registry.server.zero_copy import is_cached
 from tests.server.serving import (
+    SECONDS,
     App,
     await_descriptors,
+    await_that,
     connected,
+    connections_of,
     get,
     limit,
     open_descriptors,
@@ -183,7 +187,7 @@ def test_a_client_that_stalls_is_left(file: Path, monkeypatch: pytest.MonkeyPatc
         connected(address, receive_buffer=4096) as client,
     ):
         client.sendall(get())
-        time.sleep(1.5)
+        await_that(lambda: connections_of(address).gone)
         received = 0
         with contextlib.suppress(ConnectionResetError):
             while data := client.recv(2**20):
@@ -270,18 +274,20 @@ def test_a_cold_file_is_read_off_the_loop(file: Path, monkeypatch: pytest.Monkey
 def test_what_came_before_a_client_left_is_not_lost() -> None:
     """The app sleeps while body and end arrive, and reads both afterwards."""
     taken: list[bytes | str] = []
+    done = threading.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(0.5)
         for _ in range(2):
             message = await receive()
             taken.append(message.get("body", message["type"]))
+        done.set()
 
     with serving(app) as address, connected(address) as client:
         client.sendall(get("PUT", "/", "Content-Length: 400000") + b"begun")
         time.sleep(0.1)
         client.close()
-        time.sleep(0.6)
+        assert done.wait(SECONDS)
     assert taken == [b"begun", "http.disconnect"]
 
 
@@ -292,7 +298,11 @@ def test_a_body_may_run_ahead_of_its_reader() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(0.1)
         message = await receive()
-        await asyncio.sleep(0.5)
+        (protocol,) = connections_of(address).here
+        async with asyncio.timeout(SECONDS):
+            while len(protocol.cycle.body) <= LIMITS.read_ahead:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
         message = await receive()
         taken.append(len(message["body"]))
         while message.get("more_body"):
@@ -339,7 +349,7 @@ def test_heads_are_bounded(file: Path, request_bytes: bytes, status: bytes) -> N
     ],
 )
 def test_heads_have_a_time(file: Path, begun: bytes, answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit(monkeypatch, head_seconds=0.3)
+    limit(monkeypatch, head_seconds=1.0)
     with serving(sender(file, (0, 10))) as address, connected(address) as client:
         client.sendall(begun)
         with client.makefile("rb") as stream:
@@ -348,7 +358,7 @@ def test_heads_have_a_time(file: Path, begun: bytes, answer: bytes, monkeypatch:
 
 
 def test_a_head_in_time_is_no_limit_to_the_answer(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit(monkeypatch, head_seconds=0.3)
+    limit(monkeypatch, head_seconds=0.6)
     app = sender(file, (0, len(CONTENT)))
     with serving(app) as address, connected(address, receive_buffer=4096) as client:
         client.sendall(get())
@@ -470,7 +480,7 @@ def test_a_body_that_stalls_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_body_that_drips_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    limit(monkeypatch, stall_seconds=0.5, rate=4)
+    limit(monkeypatch, stall_seconds=1.2, rate=4)
     with serving(reading()) as address, connected(address) as client, client.makefile("rb") as stream:
         client.sendall(get("PUT", "/", "Content-Length: 8"))
         for _ in range(8):
@@ -484,7 +494,7 @@ def test_a_client_that_takes_nothing_of_a_body_is_left(monkeypatch: pytest.Monke
     app = reading(bytes(64 * 2**20))
     with serving(app) as address, connected(address, receive_buffer=4096) as client:
         client.sendall(get())
-        time.sleep(1.5)
+        await_that(lambda: connections_of(address).gone)
         received = 0
         with contextlib.suppress(ConnectionResetError):
             while data := client.recv(2**20):
@@ -509,9 +519,9 @@ def test_a_client_that_takes_a_byte_now_and_then_is_left(
     app = in_memory(SIZE) if way == "memory" else sender(tmp_path / "large", (0, SIZE))
     with serving(app) as address, connected(address, receive_buffer=4096) as client:
         client.sendall(get())
-        received, until = 0, time.monotonic() + 1.5
+        received, until = 0, time.monotonic() + SECONDS
         with contextlib.suppress(ConnectionResetError):
-            while time.monotonic() < until and (data := client.recv(10)):
+            while not connections_of(address).gone and time.monotonic() < until and (data := client.recv(10)):
                 received += len(data)
                 time.sleep(0.05)
             while data := client.recv(2**20):
@@ -524,20 +534,20 @@ def test_a_client_that_takes_slowly_gets_all(
     tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For longer than it could take nothing, and never a lot."""
-    limit(monkeypatch, stall_seconds=0.4, rate=1000)
+    limit(monkeypatch, stall_seconds=1.0, rate=1000)
     size = 3 * 2**20
     (tmp_path / "large").write_bytes(CONTENT[:size])
     app = reading(CONTENT[:size]) if way == "memory" else sender(tmp_path / "large", (0, size))
     with serving(app) as address, connected(address, receive_buffer=2**15) as client:
         client.sendall(get())
         with client.makefile("rb", buffering=0) as stream:
-            received = bytearray()
+            received, begun = bytearray(), time.monotonic()
             while not received.endswith(CONTENT[size - 1000 : size]):
                 data = stream.read(2**16)
                 assert data, len(received)
                 received += data
-                if len(received) < 2**20:
-                    time.sleep(0.05)
+                if time.monotonic() < begun + 2:
+                    time.sleep(0.06)
 
 
 def test_an_answer_before_a_close_has_its_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -547,9 +557,10 @@ def test_an_answer_before_a_close_has_its_time_too(monkeypatch: pytest.MonkeyPat
         with connected(address) as client, client.makefile("rb") as stream:
             client.sendall(get("HEAD"))  # the loop opens what it needs for itself
             assert stream.readline()
+        await_that(lambda: connections_of(address).gone)
         time.sleep(0.1)
         before = open_descriptors()
         with connected(address, receive_buffer=4096) as client:
             client.sendall(get("GET", "/", "Connection: close"))
-            time.sleep(0.1)
-            await_descriptors(before + 1, within=5)
+            await_that(lambda: connections_of(address).here or connections_of(address).gone > 1)
+            await_descriptors(before + 1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Callable
 
@@ -116,8 +117,10 @@ async def test_a_cancelled_fetch_stays_open_until_its_write_has_ended(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append, written = store.files.append, []
+    entered = threading.Event()
 
     def slow(descriptor: int, parts: list[bytes]) -> None:
+        entered.set()
         time.sleep(0.05)
         append(descriptor, parts)
         written.append(os.fstat(descriptor).st_ino)
@@ -130,7 +133,7 @@ async def test_a_cancelled_fetch_stays_open_until_its_write_has_ended(
             await file.append(DATA)
 
     task = asyncio.create_task(fetch())
-    await asyncio.sleep(0.01)
+    assert await asyncio.to_thread(entered.wait, 10)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert written == [os.stat(path_of(store)).st_ino]

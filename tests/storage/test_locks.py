@@ -20,6 +20,14 @@ from storage.locks import held, opened_elsewhere, rested, still, unserved
 from storage.store import open_store
 
 OPENER = "import sys; file = open(sys.argv[1]); print(flush=True); sys.stdin.read()"
+# For as long as its input is open: two processes on one core may not meet within the first.
+BUSY_OPENER = """
+import select, sys
+count = 0
+while count < 20_000 or not select.select([sys.stdin], [], [], 0)[0]:
+    open(sys.argv[1]).close()
+    count += 1
+"""
 
 
 @pytest.fixture
@@ -193,9 +201,12 @@ def test_without_leases_nothing_is_known(path: str, monkeypatch: pytest.MonkeyPa
 
 def test_who_opens_it_in_the_middle_does_no_harm(path: str) -> None:
     """The kernel tells the holder of a lease by a signal, which by default ends the process."""
-    code = "import sys\nfor _ in range(20_000): open(sys.argv[1]).close()"
-    with held(path, "") as lock, subprocess.Popen([sys.executable, "-c", code, path]) as process:
-        seen = set()
+    seen, end = set(), time.monotonic() + 10
+    command = [sys.executable, "-c", BUSY_OPENER, path]
+    with held(path, "") as lock, subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        assert process.stdin
         while process.poll() is None:
             seen.add(opened_elsewhere(lock))
+            if seen == {True, False} or time.monotonic() > end:
+                process.stdin.close()
     assert seen == {True, False}
