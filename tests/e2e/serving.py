@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ADDRESS = re.compile(r"(https?)://(127\.0\.0\.1:[1-9]\d*)")
-START_SECONDS = 15.0
+START_SECONDS = 60.0
 STOP_SECONDS = 40.0
 
 
