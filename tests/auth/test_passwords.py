@@ -218,7 +218,7 @@ async def test_sixty_failures_from_one_address(passwords: Passwords, compared: C
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.001)
 

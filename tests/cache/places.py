@@ -31,7 +31,8 @@ from tests.inprocess import connect_app
 from tests.upstream.proxy import Proxy, proxying
 
 UP = "up.example"
-QUICK = Bounds(connect=1.0, head=1.0, idle=1.0)
+PATIENT = Bounds(connect=10.0, head=10.0, idle=10.0)
+QUICK = Bounds(connect=3.0, head=3.0, idle=3.0)  # for upstreams that hang
 
 _numbers = itertools.count()
 
@@ -62,6 +63,7 @@ async def caching(
     policies: tuple[Policy, ...] = (),
     local: tuple[str, ...] = (),
     offline: bool = False,
+    bounds: Bounds = PATIENT,
     **table: Any,
 ) -> AsyncIterator[Place]:
     """The upstream is called UP; `table` are further keys of it. `target` is HOST:PORT."""
@@ -76,7 +78,7 @@ async def caching(
             registry,
             Fetches(store.fetches, store.blobs),
             offline=offline,
-            connect=lambda upstream: UpstreamClient(upstream, bounds=QUICK, clock=clock),
+            connect=lambda upstream: UpstreamClient(upstream, bounds=bounds, clock=clock),
             clock=clock,
         )
         gate = Gate(

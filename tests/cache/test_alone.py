@@ -21,7 +21,7 @@ from registry.upstream.settings import UPSTREAMS
 from storage import contracts
 from storage.digest import Digest
 from storage.errors import StoreFull
-from tests.cache.places import QUICK, UP, Place, caching, new_name, push
+from tests.cache.places import PATIENT, UP, Place, caching, new_name, push
 from tests.e2e.serving import serve
 from tests.upstream.proxy import Fault, Rule, proxying
 
@@ -48,7 +48,7 @@ async def workers(place: Place, name: str, **table: object) -> AsyncIterator[lis
         return Cache(
             registry,
             Fetches(store.fetches, store.blobs),
-            connect=lambda upstream: UpstreamClient(upstream, bounds=QUICK),
+            connect=lambda upstream: UpstreamClient(upstream, bounds=PATIENT),
         )
 
     caches = [make() for _ in range(COUNT)]

@@ -16,7 +16,7 @@ from storage.digest import Digest
 from storage.errors import StoreFull
 from tests.api.world import push_manifest
 from tests.builders import index
-from tests.cache.places import UP, Image, Place, caching, landed, new_name, push, states
+from tests.cache.places import QUICK, UP, Image, Place, caching, landed, new_name, push, states
 from tests.upstream.proxy import Fault, Rule
 
 DEADLINE = 1.0
@@ -44,7 +44,7 @@ BAD_BODIES = {
 
 @pytest.fixture
 async def place(tmp_path: Path, upstream: str) -> AsyncIterator[Place]:
-    async with caching(tmp_path, upstream, deadline=1, ttl=60, stale=0) as place:
+    async with caching(tmp_path, upstream, bounds=QUICK, deadline=1, ttl=60, stale=0) as place:
         yield place
 
 

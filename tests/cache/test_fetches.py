@@ -8,8 +8,9 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -57,16 +58,21 @@ def store(opened: Store) -> Iterator[Store]:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing pauses for long; a time that runs out is longer than a busy machine ever stands still."""
     for name, value in {
-        "intake._SILENCE": 0.1,
         "intake._PAUSES": (0.0, 0.0, 0.01),
-        "intake._PROMPT": 1.0,
-        "intake.PATIENCE": 0.5,
-        "fetch.PATIENCE": 0.5,
+        "intake._PROMPT": 10.0,
+        "intake.PATIENCE": 10.0,
+        "fetch.PATIENCE": 10.0,
         "fetch._POLL": 0.001,
     }.items():
         monkeypatch.setattr(f"registry.cache.{name}", value)
+
+
+@pytest.fixture
+def soon_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("registry.cache.intake._SILENCE", 0.1)
 
 
 def workers(store: Store, count: int = 2, *, at_once: int = 16) -> list[Fetches]:
@@ -79,9 +85,22 @@ async def pull(fetches: Fetches, wanted: Wanted, start: int = 0) -> bytes:
 
 
 async def until(met: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         while not met():
             await asyncio.sleep(0.001)
+
+
+def written(store: Store) -> int:
+    """Bytes that have come of CONTENT, and are in its file."""
+    with suppress(FileNotFoundError):
+        return os.path.getsize(store.layout.fetch(REPOSITORY, DIGEST))
+    return 0
+
+
+def queues(fetches: Fetches, wanted: Wanted) -> bool:
+    """Whether its turn was asked for: who asks later comes later."""
+    fetch = fetches._under_way.get(wanted.key)
+    return fetch is not None and fetch._turn._asked is not None
 
 
 def left_in(store: Store) -> list[str]:
@@ -240,6 +259,7 @@ async def test_each_repository_is_given_it_by_itself(store: Store) -> None:
 # -- upstreams that fail -------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("soon_silent")
 @pytest.mark.parametrize(
     "answers",
     [
@@ -269,6 +289,7 @@ async def test_each_byte_that_comes_gives_new_patience(store: Store) -> None:
     await fetches.close()
 
 
+@pytest.mark.usefixtures("soon_silent")
 async def test_a_slow_disk_is_not_the_upstream_s_silence(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -379,7 +400,7 @@ async def test_a_stop_keeps_the_file_and_the_next_start_goes_on(store: Store) ->
     script, claims = Script(CONTENT, [Answer(end=100_000, hangs=True), Answer()]), Claims(store)
     first, second = workers(store)
     pulling = asyncio.create_task(pull(first, claims.wanted(script)))
-    await until(lambda: script.brought == 100_000)
+    await until(lambda: written(store) == 100_000)
     await first.close()
     with pytest.raises(UpstreamFailed, match="stopping"):
         await pulling
@@ -393,7 +414,7 @@ async def test_who_follows_takes_over(store: Store) -> None:
     script, claims = Script(CONTENT, [Answer(end=100_000, hangs=True), Answer()]), Claims(store)
     first, *others = workers(store, 3)
     pulling = asyncio.create_task(pull(first, claims.wanted(script)))
-    await until(lambda: script.brought == 100_000)
+    await until(lambda: written(store) == 100_000)
     following = [asyncio.create_task(pull(each, claims.wanted(script))) for each in others * 3]
     await asyncio.sleep(0.02)
     await first.close()
@@ -404,13 +425,17 @@ async def test_who_follows_takes_over(store: Store) -> None:
     await closed(*others)
 
 
-async def test_a_worker_that_stands_still_is_not_waited_for_for_ever(store: Store) -> None:
+async def test_a_worker_that_stands_still_is_not_waited_for_for_ever(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script, claims = Script(CONTENT), Claims(store)
     (fetches,) = workers(store, 1)
     async with store.fetches.open(REPOSITORY, DIGEST) as held:
         assert held.lock()
-        with pytest.raises(UpstreamFailed, match="no byte has come"):
-            await pull(fetches, claims.wanted(script))
+        with monkeypatch.context() as patch:
+            patch.setattr("registry.cache.fetch.PATIENCE", 0.1)
+            with pytest.raises(UpstreamFailed, match="no byte has come"):
+                await pull(fetches, claims.wanted(script))
     assert await pull(fetches, claims.wanted(script)) == CONTENT
     await fetches.close()
 
@@ -546,9 +571,9 @@ async def test_so_many_at_once_and_the_others_in_turn(store: Store) -> None:
         await until(lambda: [n for n, script in enumerate(scripts) if script.asked] == expected)
 
     pulls: list[asyncio.Task[bytes]] = []
-    for script in scripts:
-        pulls.append(asyncio.create_task(pull(fetches, claims.wanted(script))))
-        await asyncio.sleep(0.01)
+    for wanted in map(claims.wanted, scripts):
+        pulls.append(asyncio.create_task(pull(fetches, wanted)))
+        await until(partial(queues, fetches, wanted))
     await running([0, 1])
     left = pulls.pop(3)  # whoever waits in vain leaves, and is not fetched for
     left.cancel()
@@ -600,7 +625,7 @@ async def test_who_comes_while_a_wait_for_a_turn_is_given_up(
 
     monkeypatch.setattr(Fetch, "remove", slowly)
     leaving = asyncio.create_task(pull(fetches, claims.wanted(wanted)))
-    await asyncio.sleep(0.01)
+    await until(lambda: queues(fetches, claims.wanted(wanted)))
     leaving.cancel()
     await removing.wait()
     late = asyncio.create_task(pull(fetches, claims.wanted(wanted)))
@@ -621,7 +646,7 @@ async def test_who_follows_after_all_leaves_its_turn_to_the_next(store: Store) -
     pulls = [asyncio.create_task(pull(ours, claims.wanted(busy)))]
     await until(lambda: busy.brought > 0)
     pulls.append(asyncio.create_task(pull(ours, claims.wanted(shared))))
-    await asyncio.sleep(0.01)
+    await until(lambda: queues(ours, claims.wanted(shared)))
     pulls.append(asyncio.create_task(pull(theirs, claims.wanted(shared))))
     await until(lambda: shared.brought > 0)
     pulls.append(asyncio.create_task(pull(ours, claims.wanted(last))))

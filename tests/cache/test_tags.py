@@ -11,13 +11,13 @@ from storage.digest import Digest
 from storage.errors import StoreFull
 from tests.api.world import push_manifest
 from tests.builders import OCI_INDEX, index
-from tests.cache.places import UP, Place, caching, new_name, states
+from tests.cache.places import QUICK, UP, Place, caching, new_name, states
 from tests.upstream.proxy import Fault, Rule
 
 
 @pytest.fixture
 async def place(tmp_path: Path, upstream: str) -> AsyncIterator[Place]:
-    async with caching(tmp_path, upstream, ttl=60, stale=30, deadline=1) as place:
+    async with caching(tmp_path, upstream, ttl=60, stale=30) as place:
         yield place
 
 
@@ -47,6 +47,12 @@ class Moving:
         """What goes on beside the answers ends."""
         while tasks := list(self.place.cache._flights._tasks.values()):
             await asyncio.wait(tasks)
+
+
+@pytest.fixture
+async def impatient(tmp_path: Path, upstream: str) -> AsyncIterator[Moving]:
+    async with caching(tmp_path, upstream, ttl=60, stale=30, deadline=1, bounds=QUICK) as place:
+        yield Moving(place)
 
 
 @pytest.fixture
@@ -180,25 +186,25 @@ async def test_who_leaves_stops_nothing(moving: Moving) -> None:
     assert moving.asked() == ["GET"]
 
 
-async def test_a_late_upstream_is_waited_for_once(moving: Moving) -> None:
+async def test_a_late_upstream_is_waited_for_once(impatient: Moving) -> None:
     """And what it says in the end counts."""
-    await moving.move()
-    await moving.pull()
-    second = await moving.move()
-    moving.asked()
-    moving.place.clock.now += 91
-    moving.place.proxy.rules.append(Rule(Fault(delay=30), times=1))
+    await impatient.move()
+    await impatient.pull()
+    second = await impatient.move()
+    impatient.asked()
+    impatient.place.clock.now += 91
+    impatient.place.proxy.rules.append(Rule(Fault(delay=30), times=1))
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await moving.pull()
+    await impatient.pull()
     assert loop.time() - began > 0.9
     began = loop.time()
-    answer = await moving.place.client.head(f"/v2/{UP}/{moving.name}/manifests/v1")
+    answer = await impatient.place.client.head(f"/v2/{UP}/{impatient.name}/manifests/v1")
     assert loop.time() - began < 0.9
     assert answer.headers["Warning"] == STALE
-    await moving.settle()
-    moving.place.clock.now += 11
-    assert await moving.pull() == second
+    await impatient.settle()
+    impatient.place.clock.now += 11
+    assert await impatient.pull() == second
 
 
 async def test_an_upstream_that_answers_anything_is_waited_for_again(moving: Moving) -> None:

@@ -216,7 +216,7 @@ def test_t38_many_ask_for_the_fattest_page_at_once(flooded: Live) -> None:
 
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """Each fsync of an upload of some size takes two seconds."""
+    """Each fsync of an upload of some size takes three seconds."""
     root = tmp_path_factory.mktemp("slow") / "root"
     with running(root, module="tests.live.slow_disk") as server:
         yield server

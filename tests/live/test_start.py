@@ -77,7 +77,7 @@ def begun(folder: Path, name: str, *flags: str) -> Iterator[subprocess.Popen[byt
         yield process
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(30)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -102,7 +102,7 @@ def test_of_two_that_start_together_one_at_most_has_the_port(tmp_path: Path, wor
 
 def await_end(*processes: subprocess.Popen[bytes]) -> None:
     """Until one has ended, and a moment for the others."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while all(process.poll() is None for process in processes) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.5)
@@ -118,7 +118,7 @@ def test_two_workers_on_ipv6(tmp_path: Path) -> None:
     flags = ["--host", "::1", "--port", str(port := free_port("::1")), "--workers", "2"]
     with begun(tmp_path, "root", *flags) as process:
         answered = 0
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while answered < 20 and time.monotonic() < deadline:
             try:
                 client = socket.create_connection(("::1", port), timeout=10)
@@ -206,7 +206,7 @@ def test_ephemeral_leaves_nothing_behind(tmp_path: Path, workers: str, number: i
     (root,) = folder.iterdir()
     assert (root / "blobs" / "sha256" / str(Digest.of(data).encoded)[:2]).is_dir()
     live.signal(number)
-    assert live.process.wait(10) == 0
+    assert live.process.wait(30) == 0
     assert list(folder.iterdir()) == []
     assert "Traceback" not in live.said()
 
@@ -243,7 +243,7 @@ def test_a_stop_while_it_starts(tmp_path: Path) -> None:
         )
         time.sleep(milliseconds / 1000)
         process.terminate()
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=30)
         assert process.returncode in (0, -signal.SIGTERM)
         assert b"Traceback" not in said, said.decode()
         assert list(folder.iterdir()) == []

@@ -182,7 +182,7 @@ async def test_the_scrub_is_off_unless_it_has_a_rate(
     await store.blobs.put(Digest.of(b"data"), b"data")
     with caplog.at_level(logging.INFO, "registry"):
         async with Lifespan(build(store, settings(store, scrub_rate=rate))):
-            for _ in range(25):
+            for _ in range(500 if reads else 25):
                 await asyncio.sleep(0.02)
                 if "blobs read" in caplog.text:
                     break

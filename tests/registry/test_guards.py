@@ -58,6 +58,6 @@ def test_what_an_immutable_tag_may_do(old: Digest | None, new: Digest | None, is
 def test_no_pattern_takes_long() -> None:
     """It runs under the write lock."""
     guard = ImmutableTags(["a*" * 40 + "b:" + "*1" * 40 + "x"])
-    begun = time.monotonic()
+    begun = time.thread_time()  # what others take of the machine does not count
     guard.check(moved("a" * 255 + ":" + "1" * 128))
-    assert time.monotonic() - begun < 0.5
+    assert time.thread_time() - begun < 0.5

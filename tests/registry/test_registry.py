@@ -116,6 +116,7 @@ async def test_large_manifests_are_read_two_at_a_time(
     """Each may take many times its size in memory, and none may hold the event loop up."""
     lock = threading.Lock()
     now, most, threads = 0, 0, set()
+    two = threading.Barrier(2, timeout=10)  # none goes on alone, however late the other one's thread is
 
     def slow(raw: bytes, content_type: str | None, digest: Digest) -> Manifest:
         nonlocal now, most
@@ -123,6 +124,7 @@ async def test_large_manifests_are_read_two_at_a_time(
             now += 1
             most = max(most, now)
             threads.add(threading.current_thread())
+        two.wait()
         time.sleep(0.02)
         with lock:
             now -= 1

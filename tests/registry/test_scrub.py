@@ -225,7 +225,7 @@ async def test_it_keeps_to_its_rate(store: Store, caplog: pytest.LogCaptureFixtu
     started = time.monotonic()
     async with scrubbing(store, rate=5):
         await until(lambda: "all 1 blobs read" in caplog.text)
-    assert 0.5 < time.monotonic() - started < 5
+    assert 0.5 < time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("text", ["", "x", "1 2 3", "1 2 3 x blobs", "\0", "1 2 3 4\n5"])

@@ -13,7 +13,7 @@ from storage.digest import Digest
 
 APP = RepositoryName("team/app")
 ACCEPT = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json")
-QUICK = Bounds(connect=1.0, head=1.0, idle=1.0)
+QUICK = Bounds(connect=3.0, head=3.0, idle=3.0)
 
 
 def made(url: str, **settings: Any) -> Upstream:
