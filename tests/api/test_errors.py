@@ -335,7 +335,9 @@ async def crowded(folder: Path) -> httpx.Response:
             return asyncio.create_task(ask(gate, "PUT", b"/v2/a/manifests/x", headers=CHUNKED, body=[body]))
 
         stalled = [put(chunk) for _ in range(16)]
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(10):
+            while gate._held._used < 16 * MAX_MANIFEST:
+                await asyncio.sleep(0.01)
         assert not any(task.done() for task in stalled)
         late = await put(whole)
         for task in stalled:
