@@ -19,7 +19,6 @@ from registry.testing.targets import Target
 
 _TURN = 0.05  # seconds between two pieces of an answer that drips, which are of a byte at least
 _ARRIVAL = 0.05  # seconds for what was sent to arrive: a reset takes along what is still on its way
-_WORDS = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}  # what a token has to allow; else to push
 _CODES = {401: "UNAUTHORIZED", 403: "DENIED", 404: "NAME_UNKNOWN", 429: "TOOMANYREQUESTS"}
 
 
@@ -215,10 +214,17 @@ class ExpiredToken(Effect):
     """401, with the challenge of a token that was good a moment ago."""
 
     async def act(self, ask: Ask, app: ASGIApp, send: Send) -> None:
-        words = _WORDS.get(ask.target.method, "pull,push")
-        scope = f'scope="repository:{ask.target.repository}:{words}",' if ask.target.repository else ""
+        name = ask.target.repository
+        scope = f'scope="repository:{name}:{_words(ask.target)}",' if name else ""
         challenge = f'Bearer realm="{ask.origin}/token",service="oci-registry",{scope}error="invalid_token"'
         await ask.reply(error(401, "UNAUTHORIZED", "the token has expired", WWW_Authenticate=challenge), send)
+
+
+def _words(target: Target) -> str:
+    """What a token has to allow for it; as our own challenge, wider for a HEAD of what may be pushed next."""
+    if target.route == "upload" or (target.route == "blob" and target.method == "HEAD"):
+        return "pull,push"
+    return {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(target.method, "pull,push")
 
 
 class _OfAnUpload(Effect):

@@ -21,6 +21,7 @@ CONFIGS = [b'{"os":"linux","number":%d}' % number for number in range(6)]
 PAYLOADS = [blob(200 + number, number) for number in range(20)]
 TIMEOUT = 20.0  # seconds
 LONGER = 60.0  # seconds, where the machine is slow
+LATE = "too late"
 _SBOM = "application/vnd.example.sbom"
 
 Pushed = tuple[bytes, Sequence[bytes]]
@@ -53,18 +54,18 @@ class Tally:
 class Pusher:
     """One connection, some repositories. `patience`: how long it may think between a look and its use.
 
-    `promise`: how long what it was told stays true. A refusal that comes later than that, on a machine that
-    is slow, is none.
+    `promise`: how long what it was told stays true. Where the machine is so slow that it comes back later,
+    what no tag keeps may be gone, and it is told so: those are counted, and are to be few.
     """
 
     def __init__(self, host: str, number: int, seed: object, *, patience: float, promise: float) -> None:
         self._connection = http.client.HTTPConnection(host, timeout=TIMEOUT)
         self._random = random.Random(f"{seed}/{number}")
         self._patience, self._promise = patience, promise
-        self._begun = time.monotonic()  # a step: nothing that it goes by was told before
+        self._begun = time.monotonic()  # when the step began: all that it goes by was told later
         self._homes = [Home(f"client{number}/{place}") for place in range(7)]
         self._home = self._homes[0]
-        self._location = ""  # of the last answer
+        self._location, self._said = "", b""  # of the last answer
         self.tally = Tally()
 
     def work(self, seconds: float, enough: Callable[[], bool]) -> None:
@@ -194,11 +195,9 @@ class Pusher:
         indexes = [digest for digest, (raw, _) in self._home.images.items() if b'"manifests"' in raw]
         digest = self._random.choice(indexes) if indexes else ""
         if digest and self._fetch(f"/v2/{self._home.name}/manifests/{digest}") is not None:
-            before = len(self.tally.wrong)
-            self._pull(digest, *self._home.images[digest])
-            if self._is_late():
-                del self.tally.wrong[before:]
-            self.tally.events["pull of an index by digest"] += 1
+            late = self.tally.events[LATE]
+            self._pull(digest, *self._home.images[digest], kept=digest in self._home.tags.values())
+            self.tally.events["pull of an index by digest"] += late == self.tally.events[LATE]
 
     def _untag(self) -> None:
         if self._home.tags:
@@ -237,24 +236,32 @@ class Pusher:
             self._pull(tag, *self._home.images[digest])
             self.tally.events["pull"] += 1
 
-    def _pull(self, reference: str, raw: bytes, contents: Sequence[bytes]) -> None:
-        """The manifest, all that it names, and what refers to it or to an image of it."""
+    def _pull(self, reference: str, raw: bytes, contents: Sequence[bytes], *, kept: bool = True) -> None:
+        """The manifest, all that it names, and what refers to it or to an image of it. `kept`: by a tag."""
         own = f"/v2/{self._home.name}"
+
+        def expect(found: bytes | None, wanted: bytes, message: str) -> None:
+            if found is None and not kept and self._is_late():
+                self.tally.events[LATE] += 1
+            else:
+                self._expect(found == wanted, message)
+
         found = self._fetch(f"{own}/manifests/{reference}")
-        self._expect(found == raw, f"{own}:{reference} is not the image that was acknowledged")
+        expect(found, raw, f"{own}:{reference} is not the image that was acknowledged")
         for content in contents:
             kind = "manifests" if _is_manifest(content) else "blobs"
             path = f"{own}/{kind}/{Digest.of(content)}"
-            self._expect(self._fetch(path) == content, f"{path}, of the image {reference}, can't be pulled")
+            expect(self._fetch(path), content, f"{path}, of the image {reference}, can't be pulled")
         for digest in [str(Digest.of(each)) for each in (raw, *contents) if _is_manifest(each)]:
             if digest in self._home.referrers:
                 referrer = self._home.referrers[digest]
                 listed = json.loads(self._fetch(f"{own}/referrers/{digest}") or b"{}").get("manifests", [])
                 is_listed = str(Digest.of(referrer[0])) in {each["digest"] for each in listed}
-                self._expect(is_listed, f"a referrer of {digest}, of the image {reference}, is not listed")
-                self._pull(str(Digest.of(referrer[0])), *referrer)
+                message = f"a referrer of {digest}, of the image {reference}, is not listed"
+                expect(b"listed" if is_listed else None, b"listed", message)
+                self._pull(str(Digest.of(referrer[0])), *referrer, kept=kept)
             if digest in self._home.signatures:
-                self._pull(_signature_tag(digest), *self._home.signatures[digest])
+                self._pull(_signature_tag(digest), *self._home.signatures[digest], kept=kept)
 
     def _put(self, raw: bytes, kind: str, tag: str, contents: Sequence[bytes], event: str) -> None:
         if not self._refused(tag, raw, kind, event):
@@ -264,10 +271,14 @@ class Pusher:
 
     def _refused(self, reference: str, raw: bytes, kind: str, event: str) -> bool:
         status = self._ask("PUT", f"/v2/{self._home.name}/manifests/{reference}", raw, kind)
-        late = status == 400 and self._is_late()
+        late = self._lacks_late(status)
         self._expect(status == 201 or late, f"{event}: the manifest was refused with {status}")
-        self.tally.events["too late" if late else event] += status == 201 or late
+        self.tally.events[LATE if late else event] += status == 201 or late
         return status != 201
+
+    def _lacks_late(self, status: int) -> bool:
+        """Whether a manifest was refused for something that it was told of too long ago."""
+        return status == 400 and b"MANIFEST_BLOB_UNKNOWN" in self._said and self._is_late()
 
     def _is_late(self) -> bool:
         return time.monotonic() > self._begun + self._promise
@@ -290,18 +301,20 @@ class Pusher:
     def _ask(self, method: str, path: str, body: bytes = b"", kind: str = "application/octet-stream") -> int:
         self._connection.request(method, path, body, {"Content-Type": kind})
         reply = self._connection.getresponse()
-        text, self._location = reply.read(), reply.headers.get("Location", "")
-        refused = reply.status == 400 and method == "PUT" and not ("/manifests/" in path and self._is_late())
+        self._said, self._location = reply.read(), reply.headers.get("Location", "")
+        refused = reply.status == 400 and method == "PUT" and not self._lacks_late(reply.status)
         if reply.status >= 500 or refused:
             self.tally.wrong.append(
-                f"{time.time():.3f} {method} {path}: {reply.status} {text.decode()[:300]}"
+                f"{time.time():.3f} {method} {path}: {reply.status} {self._said.decode()[:300]}"
             )
         return reply.status
 
     def _fetch(self, path: str) -> bytes | None:
+        """None if it is not here."""
         self._connection.request("GET", path)
         reply = self._connection.getresponse()
         found = reply.read()
+        self._expect(reply.status in (200, 404), f"{path}: {reply.status}")
         return found if reply.status == 200 else None
 
 

@@ -80,10 +80,11 @@ def test_cut_below_a_live_server(tmp_path: Path, say: Say, kind: str) -> None:
     lost, refused = [], 0
     with disk(str(tmp_path), kind, LIVE_DISK) as device:
         root = Path(device.mount) / "root"
-        for _ in range(LIVE[kind]):
+        for number in range(LIVE[kind]):
             with server(root, workers=1) as (_, host):
                 lost += losses(host, ledger)
-                refused += push_and_cut(device, host, clients, moments.uniform(0.2, 0.8))
+                seconds, enough = moments.uniform(0.2, 0.8), ACKED * (number + 1)
+                refused += push_and_cut(device, host, clients, seconds, enough)
             device.restart()
         with server(root, workers=1) as (_, host):
             lost += losses(host, ledger, everything=True)
@@ -99,19 +100,18 @@ def test_cut_below_a_live_server(tmp_path: Path, say: Say, kind: str) -> None:
     assert acked >= ACKED * LIVE[kind]
 
 
-def push_and_cut(device: Disk, host: str, clients: list[Client], seconds: float) -> int:
-    """How many writes were refused while there was power."""
+def push_and_cut(device: Disk, host: str, clients: list[Client], seconds: float, enough: int) -> int:
+    """How many writes were refused while there was power, until `enough` had been acknowledged."""
     ledger = clients[0].ledger
     ledger.refused.clear()
     ledger.dark = False
     for client in clients:
         client.host = host
     threads = [threading.Thread(target=client.push_until_cut) for client in clients]
-    enough = ledger.total() + ACKED
     for thread in threads:
         thread.start()
     threads[0].join(seconds)
-    ledger.await_acked(enough, SLOW)
+    ledger.await_acked(enough, threads, SLOW)
     refused = len(ledger.refused)
     ledger.darken()
     device.cut()
@@ -135,7 +135,7 @@ def test_what_was_not_synced_in_a_whole_life(life: Future[Report], say: Say) -> 
         f" {report.acked} of them with something acknowledged; lost or unusable: {len(report.problems)}"
     )
     assert not report.problems, "\n".join(report.problems[:20])
-    assert report.cases > report.acked >= report.cases // 10  # of 120 states, 24 to 73 with 150 seeds
+    assert report.cases > report.acked >= report.cases // 6  # of 120 states, 24 to 73 with 150 seeds
 
 
 def test_what_was_not_synced_in_total(

@@ -34,7 +34,8 @@ pytestmark = [
 
 MIB = 2**20
 CLIENTS = 40
-PATIENCE = 15.0  # seconds
+PATIENCE = 8.0  # seconds: less than the server gives a client for its head, after which it closes
+STOP = 15.0
 PUSHES = 10  # of each client
 ROUNDS = tiers.pick(ci=1, soak=10)
 
@@ -174,7 +175,7 @@ def bear(live: Live, limit: Limit, load: Load) -> bool:
 def stops(live: Live) -> bool:
     live.signal(signal.SIGTERM)
     try:
-        return live.process.wait(PATIENCE) == 0
+        return live.process.wait(STOP) == 0
     except subprocess.TimeoutExpired:
         return False
 

@@ -22,7 +22,7 @@ from tests.hostile.test_manifests import bomb
 from tests.inprocess import opened
 from tests.live.measuring import ATTEMPTS, expect_ok, latencies, ninety_ninth
 from tests.live.servers import Live, running
-from tests.live.slow_disk import SIZE
+from tests.live.slow_disk import SECONDS, SIZE
 from tests.live.stories import push_blob, push_manifest
 from tests.live.wire import Answer
 from tests.storage.pushing import edge, row
@@ -224,7 +224,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 
 def test_t24_a_slow_disk_holds_up_its_writers_only(slow: Live) -> None:
-    """In one of some attempts: who has to wait for the disk does so in all of them, for two seconds."""
+    """No read waits for it, for a third of its time; and most are quick in one of some attempts."""
     told: list[str] = []
     while not told or told[-1]:
         assert len(told) < ATTEMPTS, told
@@ -244,6 +244,7 @@ def read_beside_writers(slow: Live, attempt: int) -> str:
     if not waiting:
         return "the writers were through before"
     slow_ones = sorted(found)[-5:]
+    assert slow_ones[-1] < SECONDS / 3
     return "" if len(found) >= 50 and ninety_ninth(found) <= 0.1 else f"{len(found)} reads, {slow_ones}"
 
 

@@ -19,9 +19,7 @@ from tests.live.stories import push_blob, push_image, together
 from tests.live.wire import Answer
 
 LATENCY = 0.1  # seconds, for 99 of 100 answers
-TIMES = (
-    3  # of what a busy machine takes for the same where this server has nothing else to do, if that is more
-)
+TIMES = 3  # as long as where this server has nothing else to do, if the machine is so busy
 UPLOAD_MIB = 1024
 ASKED = 20
 

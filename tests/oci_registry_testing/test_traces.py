@@ -5,11 +5,13 @@ import gc
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,6 +48,15 @@ def traces() -> Traces:
     files = frozenset(name for name in os.listdir(tempfile.gettempdir()) if name.startswith("registry-"))
     open_here = frozenset(each for each in descriptors(os.getpid()).items() if "/proc/" not in each[1])
     return Traces(open_here, frozenset(thread.name for thread in threading.enumerate()), files)
+
+
+@pytest.fixture(autouse=True)
+def others() -> Iterator[None]:
+    """Descriptors that are no registry's: it must leave them open."""
+    ends = [end for _ in range(4) for end in os.pipe()]
+    yield
+    for end in ends:
+        os.close(end)
 
 
 @pytest.fixture
@@ -133,7 +144,7 @@ def test_a_stop_waits_for_no_idle_client() -> None:
                 begun = time.monotonic()
                 registry.stop()
                 took.append(time.monotonic() - begun)
-    assert min(took) < 0.5
+    assert statistics.median(took) < 0.5
 
 
 def test_a_stop_ends_a_request_that_hangs() -> None:

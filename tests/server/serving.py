@@ -49,9 +49,9 @@ def connections_of(address: tuple[str, int]) -> Connections:
     return _connections[address]
 
 
-def await_that(holds: Callable[[], object]) -> None:
+def await_that(holds: Callable[[], object], *, within: float = SECONDS) -> None:
     """What the server's thread brings about a moment later."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + within
     while not holds():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.005)
@@ -109,9 +109,9 @@ def serving(
     finally:
         server.should_exit = True
         thread.join(SECONDS)
-        assert not thread.is_alive()
-        threads.close()
         del _connections[address]
+        threads.close()
+        assert not thread.is_alive()
 
 
 def limit(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:

@@ -266,13 +266,30 @@ def test_half_a_manifest(client: httpx.Client) -> None:
         answer.json()
 
 
+ZEROS = f"sha256:{'0' * 64}"
+
+
 @pytest.mark.parametrize(
-    ("method", "words"),
-    [("GET", "pull"), ("HEAD", "pull"), ("PUT", "pull,push"), ("DELETE", "delete")],
+    ("method", "path", "words"),
+    [
+        ("GET", MANIFEST, "pull"),
+        ("HEAD", MANIFEST, "pull"),
+        ("PUT", MANIFEST, "pull,push"),
+        ("DELETE", MANIFEST, "delete"),
+        ("GET", f"/v2/team/app/blobs/{ZEROS}", "pull"),
+        ("HEAD", f"/v2/team/app/blobs/{ZEROS}", "pull,push"),
+        ("DELETE", f"/v2/team/app/blobs/{ZEROS}", "delete"),
+        ("POST", "/v2/team/app/blobs/uploads/", "pull,push"),
+        *(
+            (method, "/v2/team/app/blobs/uploads/1", "pull,push")
+            for method in ("GET", "HEAD", "PUT", "DELETE")
+        ),
+        ("GET", "/v2/team/app/tags/list", "pull"),
+    ],
 )
-def test_an_expired_token(client: httpx.Client, method: str, words: str) -> None:
+def test_an_expired_token(client: httpx.Client, method: str, path: str, words: str) -> None:
     fail(ExpiredToken(), nth=1)
-    refused = client.request(method, MANIFEST, headers={"Authorization": "Bearer old"})
+    refused = client.request(method, path, headers={"Authorization": "Bearer old"})
     challenge = refused.headers["www-authenticate"]
     realm = f'Bearer realm="{client.base_url}/token"'.replace("//token", "/token")
     assert refused.status_code == 401
