@@ -435,7 +435,7 @@ async def test_a_mark_that_stays_on_is_an_absence_to_who_may_push(
         begun = time.monotonic()
         with pytest.raises(fact):
             await ask(repository)
-        assert 0.9 < time.monotonic() - begun < 3
+        assert 0.9 < time.monotonic() - begun < 10
         assert await ask(reading) == answer
         assert await marks(store) == [True, True]
     assert await ask(repository) == answer

@@ -71,7 +71,9 @@ def interrupted(layout: Layout, number: signal.Signals, *flags: str) -> subproce
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_and_resume_goes_on_there(layout: Layout, number: signal.Signals, code: int) -> None:
+    today = time.strftime("%Y-%m-%d")
     first = interrupted(layout, number, "--json")
+    days = {today, time.strftime("%Y-%m-%d")}
     assert (first.returncode, first.stdout) == (code, "")
     assert first.stderr == "registry: interrupted: repeat the command with --resume to go on there\n"
     with open(layout.fsck, encoding="utf-8") as file:
@@ -80,7 +82,7 @@ def test_a_signal_ends_it_and_resume_goes_on_there(layout: Layout, number: signa
     second = run("--root", layout.root, "--resume", "--json")
     assert second.exit_code == 0
     assert f"registry: resumed after {read} blobs, " in second.stderr
-    assert f", checked since {time.strftime('%Y-%m-%d')} " in second.stderr
+    assert any(f", checked since {day} " in second.stderr for day in days)
     assert json.loads(second.stdout)["blobs"] == len(BLOBS)
     assert json.loads(second.stdout)["bytes"] == sum(map(len, BLOBS))
     assert not os.path.exists(layout.fsck)
