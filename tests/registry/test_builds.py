@@ -247,7 +247,7 @@ async def test_workers_share_the_passes(
             await stack.enter_async_context(keeping(each, flush))
             await asyncio.sleep(0.02)  # or all would come at once, and find one at it
         await until(lambda: len(passes) >= 8)
-        assert time.monotonic() - begun > 7 * 0.1
+        assert time.monotonic() - begun > 7 * 0.09  # files count time in steps of up to 10 ms
 
 
 @pytest.mark.usefixtures("quick")
