@@ -9,25 +9,17 @@ from collections.abc import Callable
 from functools import partial
 
 from bench.fixture import measure_start, measure_use
+from tests.live.measuring import slowdown
 
 SECONDS = 10
-BURNT = 0.1
-
-
-def share() -> float:
-    """That we get of a core."""
-    begun, end = time.perf_counter(), time.thread_time() + BURNT
-    while time.thread_time() < end:
-        pass
-    return BURNT / (time.perf_counter() - begun)
 
 
 def best(measure: Callable[[], list[float]], enough: float) -> float:
-    found, end, before = float("inf"), time.monotonic() + SECONDS, share()
+    found, end, before = float("inf"), time.monotonic() + SECONDS, slowdown()
     while found > enough and time.monotonic() < end:
         median = statistics.median(measure())
-        after = share()
-        found, before = min(found, max(before, after) * median), after
+        after = slowdown()
+        found, before = min(found, median / min(before, after)), after
     return found
 
 

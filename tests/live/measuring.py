@@ -29,6 +29,14 @@ def require_alike(measure: Callable[[], tuple[list[float], list[float]]], most: 
         ratios.append(statistics.median(ones) / statistics.median(others))
 
 
+def slowdown(seconds: float = 0.1) -> float:
+    """How many times longer than so many seconds their work takes here now: 1 on a core of one's own."""
+    begun, end = time.perf_counter(), time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+    return max(1.0, (time.perf_counter() - begun) / seconds)
+
+
 def latencies(ask: Callable[[Wire], None], host: str, busy: Callable[[], bool]) -> list[float]:
     """Of requests one after the other on one connection, as long as the server is busy."""
     found = []

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import resource
 import signal
 import socket
 import statistics
@@ -17,6 +16,7 @@ import pytest
 from bench.start import TIMES, measure
 from storage.digest import Digest
 from tests.builders import blob
+from tests.live.measuring import slowdown
 from tests.live.servers import PROJECT, Live, running, start
 from tests.live.stories import append, begin, pull_blob, push_blob, push_image, require_whole
 from tests.live.wire import once
@@ -28,26 +28,13 @@ COLD_START = 0.5  # seconds, from the start of the process to its first 200
 def test_a_cold_start_takes_half_a_second_at_most(tmp_path: Path, fresh: bool) -> None:
     """The median of five; measured again where a neighbour took the machine, and by what that takes now."""
     for attempt in range(3):
-        before = slowdown()
+        before = slowdown(0.5)
         times = measure(tmp_path / str(attempt), fresh=fresh)
         assert len(times) == TIMES
-        limit = COLD_START * max(before, slowdown())
+        limit = COLD_START * max(before, slowdown(0.5))
         if statistics.median(times) <= limit:
             return
     pytest.fail(f"the median of {times} is more than {limit:.2f} s")
-
-
-def slowdown() -> float:
-    """How many times longer a process takes here now than it works: 1 on a machine of its own."""
-    begun, worked = time.monotonic(), children_worked()
-    for _ in range(3):
-        subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True)
-    return max(1.0, (time.monotonic() - begun) / (children_worked() - worked))
-
-
-def children_worked() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def attempt(*flags: str, module: str = "registry") -> subprocess.CompletedProcess[str]:
